@@ -1,0 +1,64 @@
+"""Draws the README's picture: held-out scenes, their annotation, and what a trained model makes of them.
+
+python benchmarks/readme_picture.py --checkpoint runs/first/best.safetensors --out docs/images/scenes.jpg
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+from pisr_core.data import build_dataset
+from pisr_core.engine.evaluation import inference
+from pisr_core.engine.inference import load_model
+from pisr_core.engine.prediction import predict_sample
+from pisr_core.visualization.overlay import overlay
+
+SCALE = 2
+GAP = 6
+
+
+def main() -> None:
+    """Writes one picture with a column for each scene."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--scenes", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    arguments = parser.parse_args()
+
+    device = torch.device("cpu")
+    model = load_model(arguments.checkpoint, device)
+    dataset = build_dataset(model.config.data, "val")
+    columns = []
+    with inference(model):
+        for index in arguments.scenes:
+            sample = dataset[index]
+            assert sample.panoptic is not None
+            image = enlarged(sample.image.permute(1, 2, 0).contiguous().numpy(), cv2.INTER_CUBIC)
+            maps = (sample.panoptic, predict_sample(model, sample, device))
+            pictures = [image]
+            for panoptic in maps:
+                ids = enlarged(panoptic.ids, cv2.INTER_NEAREST)
+                pictures.append(overlay(image, type(panoptic)(ids, panoptic.segments), model.categories))
+            columns.append(np.concatenate([framed(picture) for picture in pictures], axis=0))
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.concatenate(columns, axis=1)[GAP:, GAP:]).save(arguments.out, quality=90)
+
+
+def enlarged(pixels: np.ndarray, interpolation: int) -> np.ndarray:
+    """`SCALE` times as large, for people to see."""
+    return cv2.resize(pixels, None, fx=SCALE, fy=SCALE, interpolation=interpolation)
+
+
+def framed(picture: np.ndarray) -> np.ndarray:
+    """With a white gap above and to the left."""
+    return np.pad(picture, ((GAP, 0), (GAP, 0), (0, 0)), constant_values=255)
+
+
+if __name__ == "__main__":
+    main()

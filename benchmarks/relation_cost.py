@@ -1,0 +1,99 @@
+"""What PISR adds to each architecture: parameters, multiply-accumulates and latency, as ratios to the base.
+
+python benchmarks/relation_cost.py --size 512x512 --device cpu
+
+Real widths, random weights, one image; forward alone, without merging. Base and PISR are timed in turn, and medians
+compared. Multiply-accumulates are those of `torch.utils.flop_counter`, which leaves out norms and resizing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from pisr_core import presets
+from pisr_core.data.categories import known_categories
+from pisr_core.engine.device import choose_device
+from pisr_core.engine.evaluation import inference
+from pisr_core.models import PanopticModel, build_model
+
+PRESETS = ("coco-pdl-r50", "coco-pfpn-r50", "coco-maskformer-r50", "coco-upernet-swinl")
+
+
+def main() -> None:
+    """Prints a row for each architecture and order of the attention's products."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("presets", nargs="*", default=PRESETS)
+    parser.add_argument("--size", default="512x512", help="height x width, pixels")
+    parser.add_argument("--device")
+    parser.add_argument("--runs", type=int, default=5)
+    arguments = parser.parse_args()
+    height, width = map(int, arguments.size.split("x"))
+    device = choose_device(arguments.device)
+    images = torch.rand(1, 3, height, width, device=device) * 255
+    print(f"{'preset':24} {'order':8} {'parameters':>18} {'GMAC':>16} {'latency ratio':>14}")
+    for name in arguments.presets:
+        base = build(name, device, name="none")
+        for order in ("fused", "literal"):
+            model = build(name, device, fused=order == "fused")
+            own, added = millions(base), millions(model) - millions(base)
+            macs, more = gmacs(base, images), gmacs(model, images) - gmacs(base, images)
+            ratio = latency_ratio(model, base, images, arguments.runs)
+            parameters, work = f"{own:.2f} + {added:.2f} M", f"{macs:.1f} + {more:.1f}"
+            print(f"{name:24} {order:8} {parameters:>18} {work:>16} {ratio:14.2f}", flush=True)
+
+
+def build(preset: str, device: torch.device, **relation: object) -> PanopticModel:
+    """A preset's model with random weights and some settings of its relation changed."""
+    config = presets.load(preset)
+    config = replace(
+        config,
+        backbone=replace(config.backbone, pretrained=False),
+        relation=replace(config.relation, **relation),  # type: ignore[arg-type]
+    )
+    model = build_model(config, known_categories(config.data.dataset)).to(device).eval()
+    return model.requires_grad_(False)  # the counter follows gradients where there are any
+
+
+def millions(model: PanopticModel) -> float:
+    """Parameters / 10⁶."""
+    return sum(parameter.numel() for parameter in model.parameters()) / 1e6
+
+
+def gmacs(model: PanopticModel, images: torch.Tensor) -> float:
+    """Multiply-accumulates of a forward pass / 10⁹."""
+    with inference(model), FlopCounterMode(display=False) as counter:
+        model(images)
+    return counter.get_total_flops() / 2e9
+
+
+def latency_ratio(model: PanopticModel, base: PanopticModel, images: torch.Tensor, runs: int) -> float:
+    """Median seconds of `model` over those of `base`, measured in turn after a warm-up of each."""
+    with inference(model), inference(base):
+        seconds = [(timed(model, images), timed(base, images)) for _ in range(runs + 1)][1:]
+    ours, theirs = zip(*seconds, strict=True)
+    return statistics.median(ours) / statistics.median(theirs)
+
+
+def timed(model: Callable[[torch.Tensor], object], images: torch.Tensor) -> float:
+    """Seconds of one forward pass, by the device's own clock where it has one."""
+    if images.device.type != "cuda":
+        start = time.perf_counter()
+        model(images)
+        return time.perf_counter() - start
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin.record()
+    model(images)
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end) / 1000
+
+
+if __name__ == "__main__":
+    main()

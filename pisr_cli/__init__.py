@@ -1,0 +1,1 @@
+"""The `pisr` command line: thin commands over `pisr_core`."""

@@ -1,0 +1,56 @@
+"""The command `pisr`. Commands import torch inside their functions, so that help appears at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from pisr_cli import data, weights
+from pisr_cli.console import show_logs
+from pisr_cli.errors import exit_codes
+from pisr_cli.eval import evaluate
+from pisr_cli.predict import predict
+from pisr_cli.presets import presets
+from pisr_cli.train import train
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("train")(train)
+app.command("eval")(evaluate)
+app.command("predict", no_args_is_help=True)(predict)
+app.command("presets")(presets)
+app.add_typer(data.app, name="data")
+app.add_typer(weights.app, name="weights")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pisr {version('pisr')}")
+        raise typer.Exit
+
+
+@app.callback()
+def settings(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what is going on.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Panoptic segmentation with relations between things and stuff (PISR).
+
+    Example: pisr predict photo.jpg --checkpoint runs/scenes-pdl-r18/best.safetensors --out predictions
+    """
+    show_logs(verbose)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits: 0 done, 2 a mistake that the user can mend, 1 a bug, 130 Ctrl-C."""
+    with exit_codes():
+        app(args=arguments, prog_name="pisr")

@@ -1,0 +1,100 @@
+"""What commands share to speak: results on stdout; messages, logs and progress bars on stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+RUNS = Path("runs")
+"""Folder of the runs that have no `--out`, and of the checkpoints that need no name."""
+
+messages = Console(stderr=True, highlight=False)
+"""For people, on stderr."""
+
+results = Console(highlight=False)
+"""For what was asked for, on stdout."""
+
+
+def print_json(document: dict[str, Any] | list[Any]) -> None:
+    """Writes one JSON document to stdout."""
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def show_logs(verbose: bool) -> None:
+    """Sends the log to stderr: warnings of every library, `pisr`'s own from INFO (DEBUG when verbose)."""
+    handler = RichHandler(console=messages, show_time=False, show_path=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler], force=True)
+    logging.getLogger("pisr_core").setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+class RateColumn(ProgressColumn):
+    """Steps a second."""
+
+    def render(self, task: Task) -> Text:
+        """The speed over the last steps, or over all of them when the work is done."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f}/s" if speed else "–/s", style="cyan")
+
+
+@contextmanager
+def progress_bar(description: str, in_bytes: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr with the count, the rate and the time left.
+
+    Args:
+        description: what goes on.
+        in_bytes: the count is one of bytes.
+
+    Yields:
+        A function of (done, total) to call as the work goes on.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        *((DownloadColumn(), TransferSpeedColumn()) if in_bytes else (MofNCompleteColumn(), RateColumn())),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=messages) as bar:
+        task = bar.add_task(description, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def text_table(title: str, columns: Sequence[str]) -> Table:
+    """An empty table of text; its first column, the names, is never cut."""
+    table = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        table.add_column(column, no_wrap=index == 0, overflow="fold")
+    return table
+
+
+def score_table(title: str, columns: Sequence[str]) -> Table:
+    """The same with right-aligned numbers after the first column."""
+    table = text_table(title, columns)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table
+
+
+def score(value: float | None) -> str:
+    """A score of 0–100 with one decimal; a dash where there is none."""
+    return "–" if value is None else f"{value:.1f}"

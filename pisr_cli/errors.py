@@ -1,0 +1,33 @@
+"""The one table from exceptions to exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pisr_cli.console import messages
+from pisr_core.errors import PisrError
+
+EXIT_CODES: dict[type[BaseException], int] = {
+    PisrError: 2,
+    PermissionError: 2,
+    FileExistsError: 2,
+    NotADirectoryError: 2,
+    IsADirectoryError: 2,
+    KeyboardInterrupt: 130,
+}
+"""What the user can mend or has asked for. All else is a bug: Python's traceback and exit code 1."""
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Replaces an exception of the table by its message on stderr and `SystemExit` with its code."""
+    try:
+        yield
+    except tuple(EXIT_CODES) as error:
+        messages.print(f"error: {error}" if str(error) else "interrupted", style="red", markup=False, soft_wrap=True)
+        raise SystemExit(_code(error)) from None
+
+
+def _code(error: BaseException) -> int:
+    return next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))

@@ -1,0 +1,48 @@
+"""`pisr predict`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pisr_cli.console import RUNS, messages, print_json, progress_bar
+from pisr_core.errors import DataError
+
+
+def predict(
+    paths: Annotated[
+        list[str], typer.Argument(help="Images, folders or patterns such as 'photos/*.jpg'.", metavar="PATH…")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the results.", metavar="DIR")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="The model; else that of the newest run in ./runs.", metavar="FILE")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; else the fastest here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """Find things and stuff in images.
+
+    Writes DIR/panoptic.json with DIR/panoptic/*.png (COCO panoptic format, with scores) and pictures to
+    DIR/overlay. Files that are no images are skipped and named at the end.
+
+    Example: pisr predict photos --out predictions
+    """
+    from pisr_core.engine.device import choose_device
+    from pisr_core.engine.inference import load_model, newest_checkpoint
+    from pisr_core.engine.prediction import predict as predict_images
+
+    chosen = choose_device(device)
+    path = checkpoint or newest_checkpoint(RUNS)
+    messages.print(f"model: {path} on {chosen}", markup=False, soft_wrap=True)
+    model = load_model(path, chosen)
+    with progress_bar("predicting") as progress:
+        report = predict_images(model, paths, out, chosen, progress)
+    if as_json:
+        images = [{k: v if k == "segments" else str(v) for k, v in asdict(i).items()} for i in report.written]
+        print_json({"checkpoint": str(path), "images": images, "failed": list(report.failed)})
+    messages.print(f"{len(report.written)} images, pictures in {out / 'overlay'}", markup=False, soft_wrap=True)
+    if report.failed:
+        raise DataError(f"{len(report.failed)} inputs were skipped:\n  " + "\n  ".join(report.failed))

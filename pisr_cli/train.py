@@ -1,0 +1,117 @@
+"""`pisr train`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pisr_cli.console import RUNS, messages, print_json
+from pisr_core.config import Config
+from pisr_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pisr_core.engine.trainer import TrainResult
+
+
+def train(
+    preset: Annotated[
+        str | None,
+        typer.Option(help="A preset's name (`pisr presets` lists them) or the path of a TOML file.", metavar="NAME"),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the datasets; else $PISR_DATASETS, else ./datasets.", metavar="ROOT"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; else runs/NAME.", metavar="DIR")] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Start from this checkpoint: tensors that fit are loaded.", metavar="FILE"),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a setting, such as train.lr=0.001. Repeatable.", metavar="KEY=VALUE"),
+    ] = None,
+    max_steps: Annotated[int | None, typer.Option(help="The same as --set train.steps=N.", metavar="N")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same as --set train.seed=N.", metavar="N")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; else the fastest here.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in DIR where it stopped.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
+) -> None:
+    """Train a model.
+
+    Writes config.toml, metrics.jsonl, TensorBoard events, last.safetensors and best.safetensors to DIR.
+    Ctrl-C saves the run; --resume continues it exactly. For several GPUs:
+    torchrun --nproc-per-node 8 -m pisr_cli train --preset NAME
+
+    Example: pisr train --preset scenes-pdl-r18 --out runs/first
+    """
+    overrides = list(settings or [])
+    if max_steps is not None:
+        overrides.append(f"train.steps={max_steps}")
+    if seed is not None:
+        overrides.append(f"train.seed={seed}")
+    config = _config(preset, out, resume, overrides)
+    folder = out or _default_folder(RUNS / config.name, resume)
+
+    from pisr_cli.live import live_view
+    from pisr_core.engine.trainer import train as run_training
+
+    result = run_training(
+        config, data, folder, weights=weights, resume=resume, device=device, listeners=[live_view(messages)]
+    )
+    if int(os.environ.get("RANK", "0")) == 0:
+        _report(result, data, as_json)
+
+
+def _config(preset: str | None, out: Path | None, resume: bool, overrides: list[str]) -> Config:
+    """The named preset; a run that resumes brings its own."""
+    from pisr_core import presets
+    from pisr_core.engine.state import RunFolder
+
+    if preset is not None:
+        return presets.load(preset, overrides)
+    if resume and out is not None:
+        return presets.load(str(RunFolder(out).config), overrides)
+    raise ConfigError("what to train? Name a preset: `pisr train --preset NAME`; `pisr presets` lists them.")
+
+
+def _default_folder(base: Path, resume: bool) -> Path:
+    """`base`, `base-2`, `base-3` …: the last that exists to resume, else the first that does not."""
+    folder, number = base, 1
+    while folder.exists():
+        number += 1
+        last, folder = folder, base.with_name(f"{base.name}-{number}")
+    return last if resume and number > 1 else folder
+
+
+def _report(result: TrainResult, data: Path | None, as_json: bool) -> None:
+    if as_json:
+        print_json(_document(result))
+    progress, best = result.progress, result.folder.best
+    root = f" --data {data}" if data else ""
+    scores = f"PQ {progress.pq:.1f}, best {progress.best_pq:.1f} at step {progress.best_step}"
+    lines = (
+        f"done: {progress.step} steps, {scores}",
+        f"best checkpoint: {best}",
+        f"next: pisr eval --checkpoint {best}{root}",
+        f"      pisr predict PHOTO.jpg --checkpoint {best} --out predictions",
+    )
+    for line in lines:
+        messages.print(line, markup=False, soft_wrap=True)
+
+
+def _document(result: TrainResult) -> dict[str, Any]:
+    progress, folder = result.progress, result.folder
+    return {
+        "out": str(folder.path),
+        "steps": progress.step,
+        "pq": progress.pq,
+        "best_pq": progress.best_pq,
+        "best_step": progress.best_step,
+        "best": str(folder.best),
+        "last": str(folder.last),
+        "reinitialised": list(result.reinitialised),
+    }

@@ -1,0 +1,1 @@
+"""PISR in the networks of other libraries."""

@@ -1,0 +1,127 @@
+"""Random views of a training image, and the size at which images are evaluated."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms.v2 import functional as transform
+
+from pisr_core.config import DataConfig
+from pisr_core.errors import DataError
+from pisr_core.structures import VOID_ID, PanopticSegmentation, Sample, Segment
+
+MEAN_COLOR = (124, 116, 104)
+"""ImageNet's mean RGB, 0–255, of padding: about zero once the model has normalised it."""
+
+
+class Augmentation:
+    """Scale, crop, mirror and colour by chance, the same for the image and its annotation.
+
+    Args:
+        config: sizes, ranges and probabilities.
+    """
+
+    def __init__(self, config: DataConfig) -> None:
+        self.config = config
+        strength = config.color
+        # Hue is a circle of length 1, so a quarter of the strength matches the others.
+        jitter = v2.ColorJitter(strength, strength, strength, min(strength / 4, 0.5))
+        self._flip_and_color = v2.Compose([v2.RandomHorizontalFlip(config.flip), jitter])
+
+    def __call__(self, sample: Sample, seed: int) -> Sample:
+        """A view of the sample, of size `config.crop`; the same for the same seed.
+
+        What the image leaves free at the bottom and right is `MEAN_COLOR` and void. Segments outside the crop
+        disappear, and areas are counted anew.
+
+        Raises:
+            DataError: the sample has no annotation.
+        """
+        if sample.panoptic is None:
+            raise DataError(f"{sample.file_name}: has no annotation to learn from. Take it out of the split.")
+        # Only the CPU's generator is touched, and given back as it was.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            image, mask = self._transform(sample.image, torch.from_numpy(sample.panoptic.ids))
+        ids = mask.numpy()
+        panoptic = PanopticSegmentation(ids, present_segments(ids, sample.panoptic.segments))
+        return replace(sample, image=image, panoptic=panoptic)
+
+    def _transform(
+        self, image: UInt8[Tensor, "3 H W"], ids: Int[Tensor, "H W"]
+    ) -> tuple[UInt8[Tensor, "3 h w"], Int[Tensor, "h w"]]:
+        """Image and ids after scaling, cropping, mirroring, colour jitter and padding."""
+        height, width = self._random_size((image.shape[1], image.shape[2]))
+        image = transform.resize(image, [height, width], antialias=True)
+        # `NEAREST`, which `tv_tensors.Mask` would get, is shifted against the image.
+        ids = transform.resize(ids[None], [height, width], InterpolationMode.NEAREST_EXACT)[0]
+
+        crop_height, crop_width = self.config.crop
+        top, left = _random_start(height, crop_height), _random_start(width, crop_width)
+        window = (..., slice(top, top + crop_height), slice(left, left + crop_width))
+        image, mask = self._flip_and_color(tv_tensors.Image(image[window]), tv_tensors.Mask(ids[window]))
+
+        image = pad(image.as_subclass(Tensor), self.config.crop)
+        bottom, right = crop_height - mask.shape[0], crop_width - mask.shape[1]
+        ids = torch.nn.functional.pad(mask.as_subclass(Tensor), (0, right, 0, bottom), value=VOID_ID)
+        return image, ids.contiguous()
+
+    def _random_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(H, W) of the scaled image before cropping."""
+        config = self.config
+        if config.short_side:
+            choice = int(torch.randint(len(config.short_side), ()))
+            size = resized_size(size, config.short_side[choice], config.max_long_side)
+        low, high = config.scale
+        factor = low + (high - low) * float(torch.rand(()))
+        return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def _random_start(length: int, crop: int) -> int:
+    return int(torch.randint(max(length - crop, 0) + 1, ()))
+
+
+def present_segments(ids: Int[np.ndarray, "H W"], segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+    """The segments that have pixels in the map, with their areas counted there."""
+    present, areas = np.unique(ids, return_counts=True)
+    area_of = dict(zip(present.tolist(), areas.tolist(), strict=True))
+    return tuple(replace(s, area=area_of[s.id]) for s in segments if s.id in area_of)
+
+
+def resized_size(size: tuple[int, int], short_side: int, max_long_side: int) -> tuple[int, int]:
+    """(H, W) after scaling the short side to a length, less where the long side would pass its limit.
+
+    Args:
+        size: (H, W) in pixels.
+        short_side: pixels; 0 keeps the size.
+        max_long_side: pixels; 0 for no limit.
+    """
+    factor = short_side / min(size) if short_side else 1.0
+    if max_long_side:
+        factor = min(factor, max_long_side / max(size))
+    height, width = (max(1, int(side * factor + 0.5)) for side in size)
+    return height, width
+
+
+def evaluation_size(size: tuple[int, int], config: DataConfig) -> tuple[int, int]:
+    """(H, W) in pixels at which an image of a size is evaluated."""
+    return resized_size(size, config.eval_short_side, config.eval_max_long_side)
+
+
+def resize_for_eval(image: UInt8[Tensor, "3 H W"], config: DataConfig) -> UInt8[Tensor, "3 h w"]:
+    """The image at its evaluation size, without padding."""
+    height, width = evaluation_size((image.shape[1], image.shape[2]), config)
+    return transform.resize(image, [height, width], antialias=True)
+
+
+def pad(image: UInt8[Tensor, "3 h w"], size: tuple[int, int]) -> UInt8[Tensor, "3 H W"]:
+    """The image with `MEAN_COLOR` at the bottom and right up to (H, W)."""
+    canvas = torch.tensor(MEAN_COLOR, dtype=torch.uint8)[:, None, None].repeat(1, *size)
+    canvas[:, : image.shape[1], : image.shape[2]] = image
+    return canvas

@@ -1,0 +1,249 @@
+"""COCO's panoptic format on disk: one JSON file and a folder of PNGs whose colours are segment ids.
+
+The format is described at https://cocodataset.org/#format-data. `area` and `bbox` of the JSON are never
+trusted: they are counted from the PNG.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, UInt8
+from PIL import Image
+from scipy import ndimage
+
+from pisr_core.data.coco_json import (
+    AnnotationRecord,
+    CocoPanopticFile,
+    ImageRecord,
+    is_inside,
+    read_panoptic_json,
+)
+from pisr_core.data.images import BROKEN_IMAGE_ERRORS
+from pisr_core.errors import DataError
+from pisr_core.structures import VOID_ID, Category, PanopticSegmentation, Segment
+
+__all__ = [
+    "AnnotationRecord",
+    "CocoPanopticFile",
+    "CocoPanopticWriter",
+    "ImageRecord",
+    "id_to_rgb",
+    "read_panoptic_json",
+    "read_panoptic_png",
+    "read_segmentation",
+    "rgb_to_id",
+]
+
+log = logging.getLogger(__name__)
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_COLOUR_TYPES = {0: "greyscale", 2: "RGB", 3: "palette", 4: "greyscale with alpha", 6: "RGB with alpha"}
+
+
+def rgb_to_id(rgb: UInt8[np.ndarray, "H W 3"]) -> Int[np.ndarray, "H W"]:
+    """Segment ids of a panoptic PNG's colours: R + 256·G + 256²·B, int32."""
+    red, green, blue = (rgb[..., channel].astype(np.int32) for channel in range(3))
+    return red | green << 8 | blue << 16
+
+
+def id_to_rgb(ids: Int[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
+    """Colours of segment ids in [0, 2²⁴), the inverse of `rgb_to_id`."""
+    return np.stack([ids >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8)
+
+
+def read_panoptic_png(path: Path) -> Int[np.ndarray, "H W"]:
+    """Segment ids of a panoptic PNG, (H, W) int32.
+
+    Raises:
+        DataError: the file is missing, truncated or no 8-bit RGB PNG.
+    """
+    try:
+        with path.open("rb") as file:
+            _check_png_header(path, file.read(26))
+            file.seek(0)
+            with Image.open(file, formats=("PNG",)) as image:
+                return rgb_to_id(np.array(image))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such panoptic PNG. Put it there or mend file_name in the JSON.") from None
+    except BROKEN_IMAGE_ERRORS as error:
+        raise DataError(f"{path}: cannot be read ({error}). Export or download it again.") from error
+
+
+def _check_png_header(path: Path, header: bytes) -> None:
+    """Looks at the header, for Pillow turns 16-bit colours into 8-bit ones without a word."""
+    if len(header) < 26 or not header.startswith(PNG_SIGNATURE):
+        raise DataError(f"{path}: is not a PNG file, or is cut off. Export or download it again.")
+    bits, colour_type = header[24], header[25]
+    if (bits, colour_type) != (8, 2):
+        found = f"{bits}-bit {PNG_COLOUR_TYPES.get(colour_type, 'unknown')}"
+        raise DataError(f"{path}: is a {found} PNG. Segment ids need 8-bit RGB: id = R + 256·G + 256²·B.")
+
+
+def read_segmentation(png_dir: Path, record: AnnotationRecord) -> PanopticSegmentation:
+    """One annotation with areas counted from its PNG.
+
+    Listed segments without pixels are dropped and pixels of unlisted ids become void, each with one warning.
+
+    Raises:
+        DataError: the PNG is missing or unreadable.
+    """
+    path = png_dir / record.file_name
+    ids = read_panoptic_png(path)
+    present, inverse, areas = np.unique(ids, return_inverse=True, return_counts=True)
+    area_of = dict(zip(present.tolist(), areas.tolist(), strict=True))
+    listed = {segment.id for segment in record.segments}
+    unlisted = sorted(area_of.keys() - listed - {VOID_ID})
+    empty = sorted(listed - area_of.keys())
+    if empty:
+        log.warning("%s: segments %s of the JSON have no pixels in the PNG; they are left out.", path, empty)
+    if unlisted:
+        log.warning("%s: ids %s of the PNG are not in the JSON; their pixels become void.", path, unlisted)
+        known = np.where(np.isin(present, unlisted), VOID_ID, present).astype(np.int32)
+        ids = known[inverse].reshape(ids.shape)
+    segments = (replace(s, area=area_of[s.id]) for s in record.segments if s.id in area_of)
+    return PanopticSegmentation(ids, tuple(segments))
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """Area in pixels and box (x, y, width, height) of one segment."""
+
+    area: int
+    box: tuple[int, int, int, int]
+
+
+def _shapes(ids: Int[np.ndarray, "H W"]) -> dict[int, _Shape]:
+    """Area and box of every id of a map, void too."""
+    present, inverse, areas = np.unique(ids, return_inverse=True, return_counts=True)
+    windows = ndimage.find_objects(inverse.reshape(ids.shape) + 1)
+    shapes = {}
+    for segment_id, area, (rows, columns) in zip(present.tolist(), areas.tolist(), windows, strict=True):
+        box = (columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
+        shapes[segment_id] = _Shape(area, box)
+    return shapes
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to, renamed to it when the block ends well and removed when not.
+
+    Raises:
+        DataError: the disk is full or the folder cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error}). Free some space or choose another.") from error
+    finally:
+        if partial.is_file():
+            partial.unlink()
+
+
+class CocoPanopticWriter:
+    """Writes panoptic maps as they come: PNGs at once, the JSON when the `with` block ends well.
+
+    Args:
+        json_path: the JSON file.
+        png_dir: the folder of the PNGs, created when needed.
+        categories: what the segments' class positions mean.
+    """
+
+    def __init__(self, json_path: Path, png_dir: Path, categories: Sequence[Category]) -> None:
+        self.json_path = Path(json_path)
+        self.png_dir = Path(png_dir)
+        self.categories = tuple(categories)
+        self._images: list[dict[str, Any]] = []
+        self._annotations: list[dict[str, Any]] = []
+        self._image_ids: set[int | str] = set()
+        self._png_names: set[str] = set()
+
+    def __enter__(self) -> CocoPanopticWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._write_json()
+
+    def add(self, image_id: int | str, file_name: str, panoptic: PanopticSegmentation) -> Path:
+        """Writes one map's PNG and keeps its entry for the JSON.
+
+        Args:
+            image_id: the image's id, unique.
+            file_name: the image's path in its folder; the PNG takes its place below `png_dir`.
+            panoptic: the map; segments without pixels are left out.
+
+        Returns:
+            The PNG's path.
+
+        Raises:
+            DataError: the id or name came before, the name leaves the folder, or the PNG cannot be written.
+            ValueError: the map holds ids that its segments do not explain.
+        """
+        if image_id in self._image_ids:
+            raise DataError(f"{self.json_path}: image id {image_id!r} comes twice. Give every image its own id.")
+        png_name = self._free_png_name(file_name)
+        shapes = _shapes(panoptic.ids)
+        unexplained = shapes.keys() - {segment.id for segment in panoptic.segments} - {VOID_ID}
+        if unexplained:
+            raise ValueError(f"{file_name}: ids {sorted(unexplained)} of the map belong to no segment")
+        path = self.png_dir / png_name
+        with _replacing(path) as partial:
+            Image.fromarray(id_to_rgb(panoptic.ids)).save(partial, format="PNG")
+        entries = [self._segment_entry(s, shapes[s.id]) for s in panoptic.segments if s.id in shapes]
+        height, width = panoptic.ids.shape
+        self._images.append({"id": image_id, "file_name": file_name, "width": width, "height": height})
+        self._annotations.append({"image_id": image_id, "file_name": png_name, "segments_info": entries})
+        self._image_ids.add(image_id)
+        self._png_names.add(png_name)
+        return path
+
+    def _free_png_name(self, file_name: str) -> str:
+        """`a.png` for `a.jpg`; `a.bmp.png` for `a.bmp` when `a.png` is taken."""
+        if not is_inside(file_name):
+            raise DataError(f"{self.json_path}: image name {file_name!r} leaves the folder. Use a relative name.")
+        for name in (Path(file_name).with_suffix(".png").as_posix(), f"{file_name}.png"):
+            if name not in self._png_names:
+                return name
+        raise DataError(f"{self.json_path}: image {file_name!r} comes twice. Give every image its own name.")
+
+    def _segment_entry(self, segment: Segment, shape: _Shape) -> dict[str, Any]:
+        category = self.categories[segment.category]
+        return {
+            "id": segment.id,
+            "category_id": category.id,
+            "area": shape.area,
+            "bbox": list(shape.box),
+            "iscrowd": int(segment.iscrowd),
+            "isthing": int(category.isthing),
+            "score": round(float(segment.score), 6),
+        }
+
+    def _write_json(self) -> None:
+        categories = [
+            {
+                "id": category.id,
+                "name": category.name,
+                "supercategory": category.supercategory,
+                "isthing": int(category.isthing),
+                "color": list(category.color),
+            }
+            for category in self.categories
+        ]
+        content = {"images": self._images, "annotations": self._annotations, "categories": categories}
+        with _replacing(self.json_path) as partial:
+            partial.write_text(json.dumps(content), encoding="utf-8")

@@ -1,0 +1,42 @@
+"""Starting from other weights."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from torch import nn
+
+from pisr_core.errors import CheckpointError
+from pisr_core.weights.checkpoint import read_checkpoint
+
+logger = logging.getLogger(__name__)
+
+
+def load_fitting_weights(model: nn.Module, path: Path) -> tuple[str, ...]:
+    """Loads every tensor of a checkpoint whose name and shape fit the model.
+
+    Args:
+        model: keeps its own values where the checkpoint has none that fit, as in the classifiers of a
+            dataset with other classes.
+        path: a checkpoint of `pisr`.
+
+    Returns:
+        Names of the model's tensors that kept their initial values.
+
+    Raises:
+        CheckpointError: the file cannot be read, or nothing in it fits.
+    """
+    state = read_checkpoint(path).state
+    own = model.state_dict()
+    fitting = {name: state[name] for name in own if name in state and state[name].shape == own[name].shape}
+    if not fitting:
+        raise CheckpointError(
+            f"{path}: none of its {len(state)} tensors fits this model. Choose a preset of the same architecture."
+        )
+    model.load_state_dict(fitting, strict=False)
+    kept = tuple(name for name in own if name not in fitting)
+    logger.info("%s: %d of %d tensors loaded", path, len(fitting), len(own))
+    if kept:
+        logger.info("re-initialised: %s", ", ".join(kept))
+    return kept

@@ -1,0 +1,147 @@
+"""A model with its optimiser, schedule and averaged weights, moved on one step at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from pisr_core.config import TrainConfig
+from pisr_core.engine.optimization import build_optimizer, build_scheduler
+from pisr_core.errors import TrainingError
+from pisr_core.structures import TrainingBatch
+
+
+class Learner:
+    """Everything that a training step changes.
+
+    Args:
+        model: has `losses(output, targets)`; it is moved to the accelerator's device.
+        config: the run.
+        accelerator: brings device, precision and processes.
+
+    Attributes:
+        model: the model itself, without the wrappers of several processes.
+        average: the exponential moving average of its weights and buffers, `None` when `ema` is 0.
+    """
+
+    def __init__(self, model: nn.Module, config: TrainConfig, accelerator: Accelerator) -> None:
+        if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        self.config = config
+        self.accelerator = accelerator
+        # Convolutions are fastest in this layout, on the CPU as on the GPU.
+        self.model = model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = _average(self.model, config.ema) if config.ema else None
+        self.optimizer = build_optimizer(self.model, config)
+        self.scheduler = build_scheduler(self.optimizer, config)
+        self._forward, self._update = accelerator.prepare(self.model, self.optimizer)
+
+    @property
+    def evaluated(self) -> Any:
+        """The model to evaluate and keep: the averaged one where there is one."""
+        return self.average.module if self.average else self.model
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the next step, the highest of all groups."""
+        return max(float(lr) for lr in self.scheduler.get_last_lr())
+
+    def step(self, step: int, batches: Iterable[TrainingBatch]) -> dict[str, float]:
+        """One optimiser step.
+
+        All its randomness follows from the seed, the step, the micro-batch and the process, so that a
+        resumed run draws the same numbers as an uninterrupted one.
+
+        Args:
+            step: its number, from 1.
+            batches: its micro-batches, `accumulate` of them.
+
+        Returns:
+            The weighted loss terms of this process, averaged over the micro-batches.
+
+        Raises:
+            TrainingError: a term is not finite. The weights are then of no use.
+        """
+        names: list[str] = []
+        terms: list[Tensor] = []
+        keys: list[tuple[int, int]] = []
+        for number, batch in enumerate(batches, start=1):
+            # Here, for fetching the batch may draw random numbers too.
+            torch.manual_seed(random_seed(self.config.seed, step, number, self.accelerator.process_index))
+            losses = self._backward(batch.to(self.accelerator.device), last=number == self.config.accumulate)
+            names = list(losses)
+            terms.append(torch.stack(list(losses.values())).detach())
+            keys += batch.keys
+        self._descend()
+        means = torch.stack(terms).mean(dim=0).tolist()  # the step's only wait for the device
+        values = dict(zip(names, means, strict=True))
+        _check_finite(values, step, keys)
+        return values
+
+    def _backward(self, batch: TrainingBatch, last: bool) -> Mapping[str, Tensor]:
+        """Adds a micro-batch's gradients; processes exchange them with the last one of the step."""
+        with nullcontext() if last else self.accelerator.no_sync(self._forward):
+            images = batch.images.contiguous(memory_format=torch.channels_last)
+            with self.accelerator.autocast():
+                losses = self.model.losses(self._forward(images), batch.targets)
+            loss = torch.stack(list(losses.values())).sum()
+            self.accelerator.backward(loss / self.config.accumulate)
+        return losses
+
+    def _descend(self) -> None:
+        """Moves the weights along the gradients, and the schedule and the average after them."""
+        if self.config.clip_norm:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self._update.step()
+        self._update.zero_grad()
+        self.scheduler.step()
+        if self.average:
+            self.average.update_parameters(self.model)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next steps depend on."""
+        scaler = self.accelerator.scaler
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "average": self.average.state_dict() if self.average else None,
+            "scaler": scaler.state_dict() if scaler else None,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues from what `state_dict` of a learner with the same config gave."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
+        if self.accelerator.scaler and state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+
+
+def random_seed(*key: int) -> int:
+    """A seed within 64 bits that follows from several numbers."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+
+
+def _average(model: nn.Module, decay: float) -> AveragedModel:
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True).eval()
+
+
+def _check_finite(losses: Mapping[str, float], step: int, keys: list[tuple[int, int]]) -> None:
+    broken = [f"{name} = {value}" for name, value in losses.items() if not math.isfinite(value)]
+    if broken:
+        raise TrainingError(
+            f"step {step}: the loss is not finite ({', '.join(broken)}) on the images with (epoch, index) "
+            f"{', '.join(map(str, keys))}. Look at these images, or lower train.lr, set train.clip_norm or "
+            "use train.precision = 'no'. The last saved state is from before this step."
+        )

@@ -1,0 +1,230 @@
+"""Who hears how a training run goes: the metrics file, TensorBoard, a live view."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from torch.utils.tensorboard import SummaryWriter
+
+from pisr_core.config import Config
+from pisr_core.weights.atomic import written_whole
+
+
+@dataclass(frozen=True)
+class StartRecord:
+    """What a run is when it starts.
+
+    Attributes:
+        config: the preset.
+        out: the run's folder.
+        step: steps done already, above 0 when it resumes.
+        device: what computes, in torch's words.
+        processes: how many share the work.
+    """
+
+    config: Config
+    out: Path
+    step: int
+    device: str
+    processes: int
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One optimiser step.
+
+    Attributes:
+        step: its number, from 1.
+        lr: the learning rate that it used, the highest of all parameter groups.
+        losses: weighted terms of the main process; their sum is the loss.
+        images_per_second: over the last steps, all processes together, evaluations left out.
+    """
+
+    step: int
+    lr: float
+    losses: Mapping[str, float]
+    images_per_second: float
+
+    @property
+    def loss(self) -> float:
+        """Eq. 1."""
+        return sum(self.losses.values())
+
+
+@dataclass(frozen=True)
+class EvaluationRecord:
+    """One evaluation.
+
+    Attributes:
+        step: steps done.
+        pq: over all classes, 0–100.
+        best: whether it is the highest of the run so far.
+        scores: all scores, as `pisr eval --json` prints them.
+    """
+
+    step: int
+    pq: float
+    best: bool
+    scores: Mapping[str, Any]
+
+
+class TrainListener:
+    """Hears of a run in its main process. What it raises ends the run.
+
+    Subclasses write the methods that they care for; the others do nothing.
+    """
+
+    def on_start(self, start: StartRecord) -> None:
+        """The first step is about to be made."""
+
+    def on_step(self, record: StepRecord) -> None:
+        """A step is done; called for every one."""
+
+    def on_evaluating(self, done: int, total: int) -> None:
+        """An evaluation has seen `done` of `total` images."""
+
+    def on_evaluation(self, record: EvaluationRecord) -> None:
+        """An evaluation is done."""
+
+    def on_message(self, text: str) -> None:
+        """Something else that a person wants to know."""
+
+    def on_end(self) -> None:
+        """The run is over, well or not."""
+
+
+class Audience(TrainListener):
+    """Several listeners as one; none at all in processes that must not write."""
+
+    def __init__(self, listeners: Sequence[TrainListener]) -> None:
+        self.listeners = tuple(listeners)
+
+    def on_start(self, start: StartRecord) -> None:
+        """Tells all."""
+        for listener in self.listeners:
+            listener.on_start(start)
+
+    def on_step(self, record: StepRecord) -> None:
+        """Tells all."""
+        for listener in self.listeners:
+            listener.on_step(record)
+
+    def on_evaluating(self, done: int, total: int) -> None:
+        """Tells all."""
+        for listener in self.listeners:
+            listener.on_evaluating(done, total)
+
+    def on_evaluation(self, record: EvaluationRecord) -> None:
+        """Tells all."""
+        for listener in self.listeners:
+            listener.on_evaluation(record)
+
+    def on_message(self, text: str) -> None:
+        """Tells all."""
+        for listener in self.listeners:
+            listener.on_message(text)
+
+    def on_end(self) -> None:
+        """Tells all."""
+        for listener in self.listeners:
+            listener.on_end()
+
+
+class JsonLinesListener(TrainListener):
+    """Writes `metrics.jsonl`: an object a line, for a step every `log_every` and for every evaluation.
+
+    A run that resumes first drops the lines of later steps, which it will write again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: TextIO | None = None
+        self._every = 1
+
+    def on_start(self, start: StartRecord) -> None:
+        """Opens the file behind the lines of the steps that are done."""
+        self._every = start.config.train.log_every
+        kept = _lines_until(self.path, start.step)
+        with written_whole(self.path) as part:
+            part.write_text("".join(kept), encoding="utf-8")
+        self._file = self.path.open("a", encoding="utf-8")
+
+    def on_step(self, record: StepRecord) -> None:
+        """One line: step, learning rate, loss, its terms, images a second."""
+        if record.step % self._every == 0:
+            self._write(
+                {
+                    "step": record.step,
+                    "lr": record.lr,
+                    "loss": record.loss,
+                    "losses": dict(record.losses),
+                    "images_per_second": round(record.images_per_second, 3),
+                }
+            )
+
+    def on_evaluation(self, record: EvaluationRecord) -> None:
+        """One line: step and all scores."""
+        self._write({"step": record.step, "evaluation": dict(record.scores)})
+
+    def on_end(self) -> None:
+        """Closes the file."""
+        if self._file:
+            self._file.close()
+
+    def _write(self, values: dict[str, Any]) -> None:
+        assert self._file is not None, "on_start opens the file"
+        self._file.write(json.dumps(values) + "\n")
+        self._file.flush()
+
+
+class TensorBoardListener(TrainListener):
+    """Writes TensorBoard events: losses and learning rate every `log_every` steps, scores of evaluations."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._writer: SummaryWriter | None = None
+        self._every = 1
+
+    def on_start(self, start: StartRecord) -> None:
+        """Opens a file of events; those of later steps, from a run that was cut short, are hidden."""
+        self._every = start.config.train.log_every
+        self._writer = SummaryWriter(str(self.folder), purge_step=start.step + 1)
+
+    def on_step(self, record: StepRecord) -> None:
+        """Scalars `loss/…`, `lr`, `images_per_second`."""
+        if record.step % self._every == 0:
+            terms = {f"loss/{name}": value for name, value in record.losses.items()}
+            rates = {"lr": record.lr, "images_per_second": record.images_per_second}
+            self._write(record.step, {"loss": record.loss, **terms, **rates})
+
+    def on_evaluation(self, record: EvaluationRecord) -> None:
+        """Scalars `panoptic/<group>/<pq, sq, rq>` and `semantic/miou`, as far as they are defined."""
+        scores = {
+            f"panoptic/{group}/{key}": record.scores["panoptic"][group][key]
+            for group in ("all", "things", "stuff")
+            for key in ("pq", "sq", "rq")
+        }
+        scores["semantic/miou"] = record.scores["semantic"]["miou"]
+        self._write(record.step, {name: value for name, value in scores.items() if value is not None})
+
+    def on_end(self) -> None:
+        """Closes the file."""
+        if self._writer:
+            self._writer.close()
+
+    def _write(self, step: int, scalars: Mapping[str, float]) -> None:
+        assert self._writer is not None, "on_start opens the writer"
+        for name, value in scalars.items():
+            self._writer.add_scalar(name, value, step)
+
+
+def _lines_until(path: Path, step: int) -> list[str]:
+    """Whole lines of steps up to `step`; a process that was killed may have left half a line at the end."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]

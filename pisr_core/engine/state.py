@@ -1,0 +1,156 @@
+"""A run's folder and the state that it resumes from."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pisr_core.errors import CheckpointError, TrainingError
+from pisr_core.weights.atomic import written_whole
+
+DAMAGE = (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError, TypeError, ValueError)
+"""What reading a damaged or foreign state raises."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run keeps what.
+
+    Attributes:
+        path: `DIR` of `--out`.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The whole preset."""
+        return self.path / "config.toml"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's events."""
+        return self.path / "tensorboard"
+
+    @property
+    def last(self) -> Path:
+        """The newest weights."""
+        return self.path / "last.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The weights with the highest PQ."""
+        return self.path / "best.safetensors"
+
+    @property
+    def state(self) -> Path:
+        """What the run resumes from."""
+        return self.path / "state" / "training.pt"
+
+    def check_free(self) -> None:
+        """Raises `TrainingError` when a run lies here already."""
+        taken = next((path for path in (self.state, self.last, self.best) if path.exists()), None)
+        if taken:
+            raise TrainingError(
+                f"{self.path} holds a run already ({taken.name}): continue it with --resume, or choose another --out."
+            )
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        step: optimiser steps done.
+        pq: of the last evaluation, 0–100, `None` before the first.
+        best_pq: the highest so far, of the weights in `best.safetensors`.
+        best_step: when that was.
+    """
+
+    step: int = 0
+    pq: float | None = None
+    best_pq: float | None = None
+    best_step: int = 0
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """All that an exact continuation needs.
+
+    Attributes:
+        progress: how far the run is.
+        identity: the plain values that define the run: its config and its data.
+        learner: `Learner.state_dict()`.
+    """
+
+    progress: Progress
+    identity: Mapping[str, Any]
+    learner: Mapping[str, Any]
+
+
+def save_state(path: Path, state: TrainingState) -> None:
+    """Writes the state in place of the one before; `path` is whole at any moment.
+
+    Raises:
+        CheckpointError: it cannot be written. The state before is intact.
+    """
+    values = {
+        "progress": asdict(state.progress),
+        "identity": json.dumps(state.identity),
+        "learner": dict(state.learner),
+    }
+    with written_whole(path) as part:
+        torch.save(values, part)
+
+
+def read_state(path: Path) -> TrainingState:
+    """Reads what `save_state` wrote, tensors on the CPU. Nothing in the file is executed.
+
+    Raises:
+        TrainingError: there is no state.
+        CheckpointError: the file is damaged or foreign.
+    """
+    if not path.is_file():
+        raise TrainingError(
+            f"{path}: no state to resume from. Start a run without --resume, or name a run's folder by --out."
+        )
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+        progress, identity = Progress(**values["progress"]), json.loads(values["identity"])
+        return TrainingState(progress, identity, values["learner"])
+    except DAMAGE as error:
+        raise CheckpointError(
+            f"{path}: not a whole training state ({error}). Start a new run from its weights: "
+            "--weights RUN/last.safetensors and another --out."
+        ) from error
+
+
+def check_same_run(path: Path, saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+    """Raises `TrainingError` naming every setting in which a run differs from the saved one."""
+    before, now = _flat(saved), _flat(json.loads(json.dumps(current)))
+    keys = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
+    changed = [f"{key}: {before.get(key)} → {now.get(key)}" for key in keys]
+    if changed:
+        raise TrainingError(
+            f"{path} is the state of another run ({'; '.join(changed)}). Resume with the settings in its "
+            "config.toml and with the same data, or start a new run with --weights and another --out."
+        )
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one, with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat

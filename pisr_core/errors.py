@@ -1,0 +1,21 @@
+"""What can go wrong through no fault of the code: each message says what, where, and the cure."""
+
+
+class PisrError(Exception):
+    """A problem that the user can mend. The command line prints its message alone and exits with code 2."""
+
+
+class ConfigError(PisrError):
+    """A preset, an override or a setting that cannot be used."""
+
+
+class DataError(PisrError):
+    """Images or annotations that are missing, broken or contradict each other."""
+
+
+class CheckpointError(PisrError):
+    """A weights file that is missing, truncated, foreign or does not fit the model."""
+
+
+class TrainingError(PisrError):
+    """A training run that cannot start, continue or be trusted."""

@@ -1,0 +1,143 @@
+"""From first instance predictions to I, the instance maps that the relation encodes (Sec. 3.2).
+
+Cells are those of the stride-4 grid; positions are (y, x).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from pisr_core.structures import DeepLabPrediction, Detections, MaskPrediction
+
+
+def top_centers(center_heatmap: Float[Tensor, "b 1 h w"], k: int) -> tuple[Float[Tensor, "b k"], Int[Tensor, "b k 2"]]:
+    """The k most confident peaks of M: 3×3 non-maximum suppression and no threshold (Sec. 3.3 leaves that to ω).
+
+    Returns:
+        Scores in descending order, 0 where there are fewer than k peaks; and the peaks' cells (y, x).
+    """
+    heatmap = center_heatmap.detach().squeeze(1)
+    peaks = F.max_pool2d(heatmap, kernel_size=3, stride=1, padding=1) == heatmap
+    scores, cells = heatmap.where(peaks, torch.zeros_like(heatmap)).flatten(1).topk(min(k, heatmap[0].numel()))
+    width = heatmap.shape[-1]
+    return scores.clamp(min=0), torch.stack((cells // width, cells % width), dim=-1)
+
+
+def centers_to_maps(
+    scores: Float[Tensor, "b k"],
+    centers: Int[Tensor, "b k 2"],
+    offset: Float[Tensor, "b 2 h w"],
+    thing: Float[Tensor, "b h w"],
+    radius: float,
+) -> Float[Tensor, "b k h w"]:
+    """Footnote 2: how near each cell's predicted centre lies to each centre q, on things only.
+
+    H_init = 1 − ‖q − (p + O(p))‖ / C, clamped to [0, 1], times the thing mask.
+
+    Args:
+        scores: of the centres; those that score 0 are absent and give empty maps.
+        centers: q, cells.
+        offset: O, cells.
+        thing: mask or probability in [0, 1] that suppresses the background.
+        radius: C, cells.
+    """
+    h, w = offset.shape[-2:]
+    rows = torch.arange(h, device=offset.device, dtype=torch.float32)
+    columns = torch.arange(w, device=offset.device, dtype=torch.float32)
+    pointed_y = offset[:, 0].float() + rows[:, None]
+    pointed_x = offset[:, 1].float() + columns
+    q = centers.float()[..., None, None]
+    squared = (q[:, :, 0] - pointed_y[:, None]) ** 2 + (q[:, :, 1] - pointed_x[:, None]) ** 2
+    # The floor keeps the gradient at distance zero at zero; `vector_norm` does as well, ten times as slowly.
+    distance = squared.clamp(min=1e-30).sqrt()
+    present = (scores > 0)[..., None, None]
+    return (1 - distance / radius).clamp(0, 1) * thing[:, None] * present
+
+
+def deeplab_instances(
+    prediction: DeepLabPrediction,
+    thing_ids: tuple[int, ...],
+    k: int,
+    radius: float,
+    thing_mask: str = "binary",
+) -> Float[Tensor, "b k h w"]:
+    """I of Panoptic-DeepLab: top-K centres, their maps, and the thing mask that S gives.
+
+    Args:
+        prediction: S, M and O of the initial heads.
+        thing_ids: positions of the thing classes.
+        k: K.
+        radius: C, cells.
+        thing_mask: `binary`, cells whose most probable class is a thing; or `probability`, P(thing).
+    """
+    probabilities = prediction.semantic.probabilities
+    ids = torch.tensor(thing_ids, device=probabilities.device, dtype=torch.long)
+    if thing_mask == "binary":
+        thing = torch.isin(probabilities.argmax(dim=1), ids).float()
+    else:
+        thing = probabilities[:, ids].sum(dim=1)
+    scores, centers = top_centers(prediction.center_heatmap, k)
+    return centers_to_maps(scores, centers, prediction.offset, thing, radius)
+
+
+def mask_instances(prediction: MaskPrediction, k: int) -> Float[Tensor, "b k h w"]:
+    """I of mask-based models: the masks of the k most confident queries, each times its confidence, in that order.
+
+    A query's confidence is the probability of its best class, no object left out. There are fewer maps where
+    there are fewer queries.
+    """
+    scores = prediction.class_logits.softmax(dim=2)[..., :-1].amax(dim=2)
+    order = scores.detach().topk(min(k, scores.shape[1])).indices[..., None, None]
+    masks = torch.take_along_dim(prediction.mask_logits, order, dim=1)
+    return masks.sigmoid() * torch.take_along_dim(scores[..., None, None], order, dim=1)
+
+
+def paste_masks(
+    masks: Float[Tensor, "k m m"], boxes: Float[Tensor, "k 4"], size: tuple[int, int]
+) -> Float[Tensor, "k H W"]:
+    """Masks at their places in the image: sampled bilinearly within their boxes, zero outside.
+
+    Bilinear weights along rows and columns are independent, so that the whole is two products of matrices.
+
+    Args:
+        masks: values on a grid that fills the box.
+        boxes: (x1, y1, x2, y2), cells of the result; they may reach beyond it.
+        size: (H, W) of the result.
+    """
+    left, top, right, bottom = boxes.unbind(1)
+    rows = _sampling(top, bottom, size[0], masks.shape[1])
+    columns = _sampling(left, right, size[1], masks.shape[2])
+    return rows @ masks @ columns.transpose(1, 2)
+
+
+def _sampling(
+    start: Float[Tensor, " k"], end: Float[Tensor, " k"], length: int, cells: int
+) -> Float[Tensor, "k length m"]:
+    """Along one axis, the bilinear weight of each of a mask's cells at each position of the image."""
+    centers = torch.arange(length, device=start.device, dtype=start.dtype) + 0.5
+    position = (centers - start[:, None]) / (end - start)[:, None].clamp(min=1e-6) * cells - 0.5
+    grid = torch.arange(cells, device=start.device, dtype=start.dtype)
+    return (1 - (position[:, :, None] - grid).abs()).clamp(min=0)
+
+
+def box_instances(
+    detections: Sequence[Detections], k: int, size: tuple[int, int], stride: int = 4
+) -> Float[Tensor, "b k h w"]:
+    """I of box-based models: the k most confident detections' pasted masks × their scores.
+
+    Args:
+        detections: of each image.
+        k: K; where there are fewer detections the other maps are zero.
+        size: (h, w) of the grid.
+        stride: pixels a cell.
+    """
+    maps = []
+    for found in detections:
+        pasted = paste_masks(found.masks[:k], found.boxes[:k] / stride, size) * found.scores[:k, None, None]
+        maps.append(F.pad(pasted, (0, 0, 0, 0, 0, k - len(pasted))))
+    return torch.stack(maps)

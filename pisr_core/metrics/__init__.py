@@ -1,0 +1,1 @@
+"""Scores: panoptic quality and mean intersection over union."""

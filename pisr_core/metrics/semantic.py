@@ -1,0 +1,66 @@
+"""Mean intersection over union (mIoU) of semantic maps, streaming over images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from pisr_core.errors import DataError
+from pisr_core.structures import IGNORE_INDEX
+
+
+@dataclass(frozen=True)
+class SemanticResult:
+    """Scores of 0–100; `None` where there is nothing to score.
+
+    Attributes:
+        miou: mean of the classes' IoU, over those that the annotation or the prediction has.
+        pixel_accuracy: share of the labelled pixels whose class is right.
+        per_class: IoU of each class.
+    """
+
+    miou: float | None
+    pixel_accuracy: float | None
+    per_class: tuple[float | None, ...]
+
+
+class MeanIoU:
+    """A confusion matrix over the pixels that have a label.
+
+    Attributes:
+        num_classes: number of classes, at most 255.
+        state: (classes, classes + 1) pixels by annotated and predicted class, the last column for pixels
+            without a prediction; states of several processes add up.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        if num_classes > IGNORE_INDEX:
+            raise DataError(f"{num_classes} classes: semantic maps hold at most {IGNORE_INDEX}.")
+        self.num_classes = num_classes
+        self.state: Int[np.ndarray, "classes columns"] = np.zeros((num_classes, num_classes + 1), np.int64)
+
+    def update(self, prediction: UInt8[np.ndarray, "H W"], truth: UInt8[np.ndarray, "H W"]) -> None:
+        """Adds one image; in both maps `IGNORE_INDEX` stands for no class."""
+        labelled = truth != IGNORE_INDEX
+        columns = np.minimum(prediction[labelled], self.num_classes).astype(np.int64)
+        cells = truth[labelled] * np.int64(self.num_classes + 1) + columns
+        self.state += np.bincount(cells, minlength=self.state.size).reshape(self.state.shape)
+
+    def merge(self, other: MeanIoU) -> None:
+        """Adds what another one has seen."""
+        self.state += other.state
+
+    def result(self) -> SemanticResult:
+        """The scores of all images so far."""
+        right = np.diag(self.state)
+        union = self.state.sum(axis=1) + self.state[:, : self.num_classes].sum(axis=0) - right
+        per_class = tuple(100 * int(r) / int(u) if u else None for r, u in zip(right, union, strict=True))
+        scored = [iou for iou in per_class if iou is not None]
+        pixels = int(self.state.sum())
+        return SemanticResult(
+            miou=sum(scored) / len(scored) if scored else None,
+            pixel_accuracy=100 * int(right.sum()) / pixels if pixels else None,
+            per_class=per_class,
+        )

@@ -1,0 +1,38 @@
+"""The panoptic models, each forward reading as the paper's Fig. 2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pisr_core.config import Config
+from pisr_core.errors import ConfigError
+from pisr_core.models.base import PanopticModel
+from pisr_core.models.maskformer import MaskFormer
+from pisr_core.models.panoptic_deeplab import PanopticDeepLab
+from pisr_core.models.panoptic_fpn import PanopticFPN
+from pisr_core.models.upernet import UPerNet
+from pisr_core.structures import Category
+
+MODELS: dict[str, type[PanopticModel]] = {
+    "panoptic_deeplab": PanopticDeepLab,
+    "panoptic_fpn": PanopticFPN,
+    "maskformer": MaskFormer,
+    "upernet": UPerNet,
+}
+"""Models by the `architecture` of a preset."""
+
+
+def build_model(config: Config, categories: Sequence[Category]) -> PanopticModel:
+    """The model of a config for a dataset's categories.
+
+    Raises:
+        ConfigError: an unknown architecture, or a dataset without categories.
+    """
+    if config.architecture not in MODELS:
+        raise ConfigError(f"architecture = {config.architecture!r}: choose one of {', '.join(MODELS)}.")
+    if not categories:
+        raise ConfigError("a model needs at least one category; the dataset has none.")
+    return MODELS[config.architecture](config, categories)
+
+
+__all__ = ["MODELS", "MaskFormer", "PanopticDeepLab", "PanopticFPN", "PanopticModel", "UPerNet", "build_model"]

@@ -1,0 +1,48 @@
+"""Semantic, centre and offset heads: S, M and O from F."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pisr_core.models.deeplab_decoder import refinement
+from pisr_core.structures import DeepLabPrediction, SemanticPrediction
+
+
+class DeepLabHeads(nn.Module):
+    """One prediction stage of Panoptic-DeepLab.
+
+    Args:
+        num_classes: n.
+        shares: the channels of F that the semantic head reads, and those that the instance heads read.
+        head_channels: widths before the semantic predictor and before those of centres and offsets.
+        separable: 5×5 depthwise-separable convolutions in place of pairs of 3×3.
+    """
+
+    def __init__(
+        self, num_classes: int, shares: tuple[slice, slice], head_channels: tuple[int, int], separable: bool
+    ) -> None:
+        super().__init__()
+        self.shares = shares
+        semantic, instance = (share.stop - share.start for share in shares)
+        semantic_head, instance_head = head_channels
+        self.semantic = _head(semantic, semantic_head, num_classes, separable)
+        # The public model keeps plain convolutions before the centres.
+        self.center = _head(instance, instance_head, 1, separable=False)
+        self.offset = _head(instance, instance_head, 2, separable)
+
+    def forward(self, features: Float[Tensor, "b c h w"]) -> DeepLabPrediction:
+        """S, M and O; the offsets in stride-4 cells."""
+        semantic, instance = (features[:, share] for share in self.shares)
+        return DeepLabPrediction(
+            semantic=SemanticPrediction.from_logits(self.semantic(semantic)),
+            center_heatmap=self.center(instance),
+            offset=self.offset(instance),
+        )
+
+
+def _head(channels: int, head_channels: int, outputs: int, separable: bool) -> nn.Sequential:
+    predictor = nn.Conv2d(head_channels, outputs, kernel_size=1)
+    nn.init.normal_(predictor.weight, std=0.001)
+    nn.init.zeros_(predictor.bias)  # type: ignore[arg-type]
+    return nn.Sequential(refinement(channels, channels, head_channels, separable), predictor)

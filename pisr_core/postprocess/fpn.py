@@ -1,0 +1,148 @@
+"""Panoptic FPN's merging: stuff map + detections → panoptic map (Kirillov et al., CVPR 2019, Sec. 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from pisr_core.config import Config
+from pisr_core.instances import paste_masks
+from pisr_core.postprocess.resizing import to_output_size
+from pisr_core.structures import (
+    IGNORE_INDEX,
+    VOID_ID,
+    Detections,
+    PanopticResult,
+    PanopticSegmentation,
+    Segment,
+)
+
+
+def stack_instances(masks: Bool[Tensor, "k H W"], overlap: float) -> tuple[Int[Tensor, "H W"], list[int]]:
+    """Lays instances beneath each other, the first on top.
+
+    Args:
+        masks: the most confident first.
+        overlap: an instance of which those above hide a larger share is left out.
+
+    Returns:
+        The segment of each pixel, from 1 in the order of the instances that stay, and the positions of these.
+    """
+    ids = torch.zeros(masks.shape[1:], dtype=torch.int32, device=masks.device)
+    count = torch.zeros((), dtype=torch.int32, device=masks.device)
+    stays = torch.zeros(len(masks), dtype=torch.bool, device=masks.device)
+    for position, mask in enumerate(masks):
+        area, hidden = mask.sum(), (mask & (ids != VOID_ID)).sum()
+        # In double precision, for a share that equals the threshold stays.
+        stays[position] = (area > 0) & (hidden.double() / area <= overlap)
+        count = count + stays[position]
+        ids = torch.where(mask & (ids == VOID_ID) & stays[position], count, ids)
+    return ids, stays.nonzero().flatten().tolist()
+
+
+def merge_fpn(
+    semantic: Int[Tensor, "H W"],
+    masks: Bool[Tensor, "k H W"],
+    scores: Float[Tensor, " k"],
+    *,
+    overlap: float,
+    stuff_area: int,
+    score_threshold: float,
+) -> tuple[Int[Tensor, "H W"], list[int], list[int]]:
+    """The panoptic map: instances by descending score on top of the stuff.
+
+    Args:
+        semantic: 0 for things, else the stuff label of each pixel.
+        masks: of the detections, at the result's size.
+        scores: of the detections.
+        overlap: an instance of which better ones hide a larger share is left out.
+        stuff_area: stuff of which fewer pixels are visible is void.
+        score_threshold: lowest score of an instance.
+
+    Returns:
+        The segment of each pixel, numbered from 1, or `VOID_ID`; the detections that the first ids stand for; and
+        the stuff labels of the ids that follow.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    order = order[scores[order].double() >= score_threshold]
+    ids, kept = stack_instances(masks[order], overlap)
+    free = ids == VOID_ID
+    areas = torch.bincount(semantic[free]).tolist()
+    stuff = [label for label, area in enumerate(areas) if label > 0 and area >= max(stuff_area, 1)]
+    segment_of = torch.zeros(int(semantic.max()) + 1, dtype=torch.int32)
+    segment_of[stuff] = torch.arange(len(stuff), dtype=torch.int32) + len(kept) + 1
+    ids = torch.where(free, segment_of.to(ids.device)[semantic.long()], ids)
+    return ids, order[kept].tolist(), stuff
+
+
+def fpn_panoptic(
+    logits: Float[Tensor, "n h w"],
+    detections: Detections,
+    input_size: tuple[int, int],
+    output_size: tuple[int, int],
+    thing_ids: Sequence[int],
+    stuff_ids: Sequence[int],
+    config: Config,
+) -> PanopticResult:
+    """The panoptic map of one image.
+
+    A thing's score is its detection's, that of stuff its mean probability. The class map before merging does not
+    exist here, for the semantic branch knows no thing classes: it is the panoptic map, with the most probable stuff
+    where that is void.
+
+    Args:
+        logits: of all things together and of the stuff classes, stride 4.
+        detections: boxes in pixels of the padded input.
+        input_size: (H, W) of the image without padding.
+        output_size: (H, W) of the result.
+        thing_ids: positions of the thing classes.
+        stuff_ids: positions of the stuff classes.
+        config: thresholds; the smallest stuff is a share of the output's pixels.
+    """
+    logits = to_output_size(logits.float(), input_size, output_size)
+    confident = detections.scores.double() >= config.fpn.merge_threshold
+    scores, labels = detections.scores[confident], detections.labels[confident]
+    confidence, semantic = logits.max(dim=0)
+    ids, kept, stuff = merge_fpn(
+        semantic,
+        _masks(detections.masks[confident], detections.boxes[confident], input_size, output_size),
+        scores,
+        overlap=config.fpn.merge_overlap,
+        stuff_area=round(config.merge.stuff_area * semantic.numel()),
+        score_threshold=config.fpn.merge_threshold,
+    )
+    flat = ids.flatten().long()
+    areas = torch.bincount(flat, minlength=1 + len(kept) + len(stuff))
+    probability = (confidence - logits.logsumexp(dim=0)).exp().flatten()
+    mean = torch.zeros(len(areas), device=flat.device).index_add_(0, flat, probability) / areas
+    classes = [thing_ids[label] for label in labels[kept].tolist()] + [stuff_ids[label - 1] for label in stuff]
+    certainty = scores[kept].tolist() + mean[1 + len(kept) :].tolist()
+    segments = tuple(
+        Segment(number, category, area, score=score)
+        for number, (category, area, score) in enumerate(zip(classes, areas[1:].tolist(), certainty, strict=True), 1)
+    )
+    panoptic = PanopticSegmentation(ids.cpu().numpy(), segments)
+    return PanopticResult(panoptic, _class_map(panoptic, logits, stuff_ids))
+
+
+def _masks(
+    masks: Float[Tensor, "k m m"],
+    boxes: Float[Tensor, "k 4"],
+    input_size: tuple[int, int],
+    output_size: tuple[int, int],
+) -> Bool[Tensor, "k H W"]:
+    """Binary masks at the output's size."""
+    scale = [out / own for out, own in zip(output_size, input_size, strict=True)]
+    return paste_masks(masks, boxes * boxes.new_tensor([scale[1], scale[0]] * 2), output_size) >= 0.5
+
+
+def _class_map(panoptic: PanopticSegmentation, logits: Tensor, stuff_ids: Sequence[int]) -> np.ndarray:
+    classes = panoptic.semantic()
+    if not stuff_ids:
+        return classes
+    stuff = np.array(stuff_ids, dtype=np.uint8)[logits[1:].argmax(dim=0).cpu().numpy()]
+    return np.where(classes == IGNORE_INDEX, stuff, classes)

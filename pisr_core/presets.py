@@ -1,0 +1,178 @@
+"""Presets: TOML files to `Config` and back, with every mistake named by its dotted key."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from pisr_core.config import Config
+from pisr_core.errors import ConfigError
+
+FRAGMENTS = "_base"
+"""Folder of the parts that presets extend."""
+
+
+def folder() -> Path:
+    """Where the presets lie: inside the installed package, or beside it in a checkout."""
+    installed = Path(__file__).parent / "_presets"
+    return installed if installed.is_dir() else Path(__file__).parent.parent / "presets"
+
+
+def names() -> list[str]:
+    """Names of all presets, sorted."""
+    return sorted(path.stem for path in folder().glob("*.toml"))
+
+
+def load(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
+    """A preset by its name or by the path of a TOML file, with overrides applied.
+
+    Args:
+        name_or_path: `coco-pdl-r50`, or `my/own.toml` (which may extend presets and fragments by name).
+        overrides: `a.b=value` each, the value in TOML's syntax; a bare word is a string.
+
+    Raises:
+        ConfigError: unknown preset, broken TOML, an unknown key or a value of the wrong type or range.
+    """
+    path = _find(name_or_path, beside=None)
+    table = _read(path, trail=())
+    table.setdefault("name", path.stem)
+    for override in overrides:
+        _merge(table, _parse_override(override))
+    return from_dict(table, source=str(name_or_path))
+
+
+def from_dict(table: Mapping[str, Any], source: str) -> Config:
+    """A `Config` from plain values.
+
+    Args:
+        table: nested values as TOML or JSON give them; what is left out keeps its default.
+        source: named in messages.
+
+    Raises:
+        ConfigError: an unknown key or a value of the wrong type or range.
+    """
+    try:
+        return _build(Config, table, prefix="")
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Every setting as plain values, defaults included."""
+    return dataclasses.asdict(config)
+
+
+def to_toml(config: Config) -> str:
+    """Every setting as TOML that `load` reads back to the same `Config`."""
+    return tomli_w.dumps(to_dict(config))
+
+
+def _find(name: str, beside: Path | None) -> Path:
+    if name.endswith(".toml"):
+        path = Path(name) if beside is None else beside.parent / name
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such preset file.")
+        return path
+    for candidate in (folder() / f"{name}.toml", folder() / FRAGMENTS / f"{name}.toml"):
+        if candidate.is_file():
+            return candidate
+    known = names()
+    close = difflib.get_close_matches(name, known, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known presets: {', '.join(known)}"
+    raise ConfigError(f"preset {name!r} does not exist: {hint} (`pisr presets` lists them)")
+
+
+def _read(path: Path, trail: tuple[Path, ...]) -> dict[str, Any]:
+    """One file's values on top of those that it extends; of several the later wins."""
+    if path in trail:
+        raise ConfigError(f"{path}: extends itself through {' → '.join(p.name for p in (*trail, path))}.")
+    try:
+        own = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML ({error}).") from None
+    extends = own.pop("extends", [])
+    parents = [extends] if isinstance(extends, str) else extends
+    if not all(isinstance(parent, str) for parent in parents):
+        raise ConfigError(f"{path}: extends = {extends!r}: a name or a list of names.")
+    table: dict[str, Any] = {}
+    for parent in parents:
+        inherited = _read(_find(parent, beside=path), (*trail, path))
+        for personal in ("name", "description", "paper"):
+            inherited.pop(personal, None)
+        _merge(table, inherited)
+    _merge(table, own)
+    return table
+
+
+def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> None:
+    for key, value in top.items():
+        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
+            _merge(base[key], value)
+        else:
+            base[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {text}: write it as key=value, for example --set train.lr=0.001")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    nested: Any = parsed
+    for part in reversed(key.strip().split(".")):
+        nested = {part: nested}
+    return nested
+
+
+def _build(kind: type, table: Any, prefix: str) -> Any:
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{prefix.rstrip('.')} = {table!r}: a table of settings is needed.")
+    hints = typing.get_type_hints(kind)
+    known = [field.name for field in dataclasses.fields(kind)]
+    for key in table:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            cure = f"did you mean {prefix}{close[0]}?" if close else f"known here: {', '.join(known)}"
+            raise ConfigError(f"unknown setting {prefix}{key}: {cure}")
+    return kind(**{key: _convert(hints[key], value, prefix + key) for key, value in table.items()})
+
+
+def _convert(hint: Any, value: Any, key: str) -> Any:
+    """The value as the schema's type; integers serve as floats, lists as tuples, one table as a list of tables."""
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast(type, hint), value, prefix=f"{key}.")
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        if dataclasses.is_dataclass(arguments[0]) and isinstance(value, Mapping):
+            value = [value]
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{key} = {value!r}: a list is needed.")
+        kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+        if len(kinds) != len(value):
+            raise ConfigError(f"{key} = {value!r}: {len(kinds)} values are needed.")
+        return tuple(_convert(k, v, f"{key}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{key} = {value!r}: a table is needed.")
+        return {str(k): _convert(arguments[1], v, f"{key}.{k}") for k, v in value.items()}
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not hint:
+        raise ConfigError(f"{key} = {value!r}: {_describe(hint)} is needed, not {_describe(type(value))}.")
+    return value
+
+
+def _describe(kind: type | types.UnionType) -> str:
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}.get(
+        typing.cast(type, kind), getattr(kind, "__name__", str(kind))
+    )

@@ -1,0 +1,57 @@
+"""The relations between first and final predictions: the paper's PISR and its alternatives (Table 5).
+
+Every relation is one call, `(features, semantic, instances) → features`, so that a preset changes one word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pisr_core.config import RelationConfig
+from pisr_core.relations.base import IdentityRelation, Relation
+from pisr_core.relations.concatenation import Concatenation
+from pisr_core.relations.ocr import OCR
+from pisr_core.relations.pisr import PISR
+from pisr_core.relations.product import ElementwiseProduct
+
+RELATIONS: dict[str, Callable[[int, int, RelationConfig], Relation]] = {
+    "heads": lambda channels, num_classes, config: IdentityRelation(),
+    "concat": lambda channels, num_classes, config: Concatenation(channels, num_classes, config.top_k),
+    "product": lambda channels, num_classes, config: ElementwiseProduct(channels, num_classes, config.top_k),
+    "ocr": lambda channels, num_classes, config: OCR(channels, config.channels),
+    "pisr": lambda channels, num_classes, config: PISR(
+        channels,
+        num_classes,
+        top_k=config.top_k,
+        inner_channels=config.channels,
+        reweight=config.reweight,
+        normalization=config.normalization,
+        encoding_norm=config.encoding_norm,
+        residual=config.residual,
+        fused=config.fused,
+    ),
+}
+"""Builders by the name in a preset, from c, n and the relation's settings. `none` builds nothing."""
+
+
+def build_relation(channels: int, num_classes: int, config: RelationConfig) -> Relation | None:
+    """The relation of a config, `None` for a base model.
+
+    Args:
+        channels: c of the features.
+        num_classes: n.
+        config: which one, and its settings.
+    """
+    return None if config.name == "none" else RELATIONS[config.name](channels, num_classes, config)
+
+
+__all__ = [
+    "OCR",
+    "PISR",
+    "RELATIONS",
+    "Concatenation",
+    "ElementwiseProduct",
+    "IdentityRelation",
+    "Relation",
+    "build_relation",
+]

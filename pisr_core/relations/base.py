@@ -1,0 +1,71 @@
+"""What all relations share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pisr_core.errors import ConfigError
+from pisr_core.structures import SemanticPrediction
+
+
+class Relation(nn.Module, ABC):
+    """A module between the first and the final predictions.
+
+    Attributes:
+        uses_instances: whether it reads I; where it does not, nobody needs to compute I.
+    """
+
+    uses_instances = True
+
+    @abstractmethod
+    def forward(
+        self,
+        features: Float[Tensor, "b c h w"],
+        semantic: SemanticPrediction,
+        instances: Float[Tensor, "b k h w"],
+    ) -> Float[Tensor, "b c h w"]:
+        """Features for the final stage, in F's channel layout.
+
+        Args:
+            features: F.
+            semantic: S, (b, n, h, w).
+            instances: I in [0, 1], rows ordered by confidence, absent ones zero.
+        """
+
+
+class IdentityRelation(Relation):
+    """No relation: the final heads read F itself. The control that separates PISR from deep supervision."""
+
+    uses_instances = False
+
+    def forward(
+        self,
+        features: Float[Tensor, "b c h w"],
+        semantic: SemanticPrediction,
+        instances: Float[Tensor, "b k h w"],
+    ) -> Float[Tensor, "b c h w"]:
+        """F as it is."""
+        return features
+
+
+def check_top_k(k: int, top_k: int) -> None:
+    """Raises `ConfigError` when there are more instances than the relation was built for."""
+    if k > top_k:
+        raise ConfigError(
+            f"{k} instances for a relation that was trained with relation.top_k = {top_k}: "
+            f"use at most {top_k}, or train with a larger relation.top_k."
+        )
+
+
+def pad_instances(instances: Float[Tensor, "b k h w"], top_k: int) -> Float[Tensor, "b K h w"]:
+    """Exactly K instance maps, absent ones zero, for relations whose convolutions need a fixed number.
+
+    Raises:
+        ConfigError: there are more than K.
+    """
+    check_top_k(instances.shape[1], top_k)
+    return F.pad(instances, (0, 0, 0, 0, 0, top_k - instances.shape[1]))

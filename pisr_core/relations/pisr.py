@@ -1,0 +1,84 @@
+"""PISR: Panoptic, Instance and Semantic Relations (Sec. 3, Fig. 2 right and Fig. 3)."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pisr_core.relations.attention import PanopticRelationalAttention
+from pisr_core.relations.base import Relation, check_top_k
+from pisr_core.relations.encodings import panoptic_encodings
+from pisr_core.relations.reweighting import Reweighting
+from pisr_core.structures import SemanticPrediction
+
+
+class PISR(Relation):
+    """The paper's module: encode every class and instance, weigh them, attend over them.
+
+    It can stand in any network that has features, a first semantic prediction and first instance maps on one grid:
+    `PISR(channels, num_classes)(features, SemanticPrediction.from_logits(logits), instances)`.
+
+    Args:
+        channels: c of F.
+        num_classes: n.
+        top_k: K, the most instances that it will see. Fewer are fine, as are none.
+        inner_channels: d.
+        reweight: learn ω (Sec. 3.3); without it every category counts the same.
+        normalization: of the encodings, `mass` or `area`.
+        encoding_norm: LayerNorm on the encodings, without bias, so that absent instances stay zero.
+        residual: return F + F_pan, with g_q starting at zero, so that an untrained module changes nothing;
+            otherwise F_pan alone, as in the paper.
+        fused: the order of the attention's products.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_classes: int,
+        top_k: int = 200,
+        inner_channels: int = 192,
+        reweight: bool = True,
+        normalization: str = "mass",
+        encoding_norm: bool = True,
+        residual: bool = True,
+        fused: bool = True,
+    ) -> None:
+        super().__init__()
+        self.top_k = top_k
+        self.normalization = normalization
+        self.residual = residual
+        self.encoding_norm = nn.LayerNorm(channels, bias=False) if encoding_norm else nn.Identity()
+        self.reweighting = Reweighting(channels) if reweight else None
+        self.attention = PanopticRelationalAttention(channels, num_classes + top_k, inner_channels, fused)
+        if residual:
+            nn.init.zeros_(self.attention.g_q.weight)
+
+    def forward(
+        self,
+        features: Float[Tensor, "b c h w"],
+        semantic: SemanticPrediction,
+        instances: Float[Tensor, "b k h w"],
+    ) -> Float[Tensor, "b c h w"]:
+        """F_pan (plus F) from F, S and I.
+
+        Raises:
+            ConfigError: there are more instances than `top_k`.
+        """
+        encodings, _ = self.weighted_encodings(features, semantic, instances)
+        relational = self.attention(encodings, features)
+        return features + relational if self.residual else relational
+
+    def weighted_encodings(
+        self,
+        features: Float[Tensor, "b c h w"],
+        semantic: SemanticPrediction,
+        instances: Float[Tensor, "b k h w"],
+    ) -> tuple[Float[Tensor, "b m c"], Float[Tensor, "b m"] | None]:
+        """Ẽ_pan, m = n + k rows with the classes first, and ω (`None` without reweighting)."""
+        check_top_k(instances.shape[1], self.top_k)
+        encodings, mass = panoptic_encodings(semantic.probabilities, instances, features, self.normalization)
+        encodings = self.encoding_norm(encodings)
+        if self.reweighting is None:
+            return encodings, None
+        weights = self.reweighting(encodings, mass)
+        return encodings * weights, weights.squeeze(2)

@@ -1,0 +1,1 @@
+"""Weights on the disk: our checkpoints and public weights."""

@@ -1,0 +1,128 @@
+"""Checkpoints: safetensors files that carry their whole config, so that they load without the preset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from pisr_core import presets
+from pisr_core.config import Config
+from pisr_core.errors import CheckpointError, ConfigError
+from pisr_core.structures import Category
+from pisr_core.weights.atomic import written_whole
+
+KEY = "pisr"
+"""The only entry of the file's metadata: safetensors would write several in a random order."""
+
+FORMAT = 1
+"""Version of that entry's layout."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds.
+
+    Attributes:
+        config: the preset that the weights were trained with.
+        categories: the classes of the dataset, in the order of the model's outputs.
+        state: the model's tensors by name, on the CPU.
+        info: where the weights come from: the step, the PQ …
+    """
+
+    config: Config
+    categories: tuple[Category, ...]
+    state: dict[str, Tensor]
+    info: dict[str, Any]
+
+
+def save_checkpoint(
+    path: Path,
+    state: Mapping[str, Tensor],
+    config: Config,
+    categories: Sequence[Category],
+    info: Mapping[str, Any],
+) -> None:
+    """Writes weights with everything that is needed to use them; `path` is whole at any moment.
+
+    Args:
+        path: the file, `*.safetensors`; its folder is made when it is missing.
+        state: the model's `state_dict()`.
+        config: the preset.
+        categories: the classes, in the order of the model's outputs.
+        info: values that JSON can hold.
+
+    Raises:
+        CheckpointError: the file cannot be written. What `path` held before is intact.
+    """
+    header = {
+        "format": FORMAT,
+        "config": presets.to_dict(config),
+        "categories": [asdict(category) for category in categories],
+        "info": dict(info),
+    }
+    # Copies, for safetensors refuses tensors that share their memory.
+    tensors = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.items()}
+    with written_whole(path) as part:
+        part.write_bytes(save(tensors, {KEY: json.dumps(header)}))
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Reads a file that `save_checkpoint` wrote. Nothing in it is executed.
+
+    Raises:
+        CheckpointError: the file is missing, truncated, no safetensors file, not written by `pisr`, or its
+            config is unknown to this version.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = _header(path, file.metadata() or {})
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path}: no such file. Name a checkpoint that `pisr train` wrote, such as RUN/best.safetensors."
+        ) from None
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path}: not a whole safetensors file ({error}). It was cut short or is of another kind: "
+            "copy it again, or name a checkpoint that `pisr train` wrote."
+        ) from error
+    return _assemble(path, header, state)
+
+
+def _header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        header = json.loads(metadata.get(KEY, "{}"))
+    except ValueError as error:
+        raise _damaged(path, error) from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: a safetensors file that this version of `pisr` did not write. "
+            "`pisr weights import` converts public weights."
+        )
+    return header
+
+
+def _assemble(path: Path, header: dict[str, Any], state: dict[str, Tensor]) -> Checkpoint:
+    try:
+        config = presets.from_dict(header["config"], source=str(path))
+        entries = header["categories"]
+        categories = tuple(Category(**{**entry, "color": tuple(entry["color"])}) for entry in entries)
+        info = dict(header["info"])
+    except ConfigError as error:
+        raise CheckpointError(f"{error} Another version of `pisr` wrote this file: use that one.") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, error) from error
+    return Checkpoint(config, categories, state, info)
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: its metadata is damaged ({error!r}). Copy the file again from where it was written."
+    )

@@ -1,0 +1,83 @@
+"""How the public programs name their weights, and what each kind of file is recognised by."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from pisr_core.errors import CheckpointError
+from pisr_core.weights.detectron2 import from_detectron2_deeplab, from_detectron2_maskformer
+from pisr_core.weights.panoptic_fpn import from_detectron2_panoptic_fpn, from_torchvision_mask_rcnn
+from pisr_core.weights.swin import from_original_swin
+
+Renaming = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+"""Gives each tensor its name here (and the form that we need), one for one and in the file's order."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One program's names.
+
+    Attributes:
+        marks: patterns of the names' beginnings; a file of this layout has a name for each of them.
+        architecture: of `pisr_core.models.MODELS`, empty where the names fit any.
+        rename: to the names of our models.
+        backbone_only: the files hold nothing but a backbone.
+    """
+
+    marks: tuple[str, ...]
+    architecture: str
+    rename: Renaming
+    backbone_only: bool = False
+
+
+def detect_layout(path: Path, tensors: Mapping[str, Tensor]) -> tuple[str, Layout]:
+    """The first layout of `LAYOUTS` whose marks are all found, with its description.
+
+    Raises:
+        CheckpointError: there is none; the message shows some of the file's names.
+    """
+    for description, layout in LAYOUTS.items():
+        if all(any(re.match(mark, name) for name in tensors) for mark in layout.marks):
+            return description, layout
+    shown = ", ".join(list(tensors)[:5])
+    raise CheckpointError(
+        f"{path}: its tensors ({shown}, …) are named as in none of the known kinds: {'; '.join(LAYOUTS)}."
+    )
+
+
+def _as_they_are(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return tensors
+
+
+def _from_detectron2_resnet(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A classification network: the names of detectron2's detectors without `backbone.`."""
+    return from_detectron2_deeplab({f"backbone.{name}": tensor for name, tensor in tensors.items()})
+
+
+def _from_torchvision_resnet(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The names of torchvision, which timm shares."""
+    return {f"backbone.body.{name}": tensor for name, tensor in tensors.items()}
+
+
+def _from_maskformer(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """MaskFormer with either kind of backbone."""
+    return from_original_swin(from_detectron2_maskformer(tensors))
+
+
+LAYOUTS: dict[str, Layout] = {
+    "a checkpoint of pisr": Layout((r"initial_heads\.",), "", _as_they_are),
+    "detectron2's Panoptic-DeepLab": Layout((r"ins_embed_head\.",), "panoptic_deeplab", from_detectron2_deeplab),
+    "MaskFormer": Layout((r"sem_seg_head\.predictor\.transformer\.",), "maskformer", _from_maskformer),
+    "detectron2's Panoptic FPN": Layout(
+        (r"sem_seg_head\.p2\.", r"roi_heads\.mask_head\."), "panoptic_fpn", from_detectron2_panoptic_fpn
+    ),
+    "torchvision's Mask R-CNN": Layout((r"roi_heads\.mask_predictor\.",), "panoptic_fpn", from_torchvision_mask_rcnn),
+    "detectron2's ImageNet ResNet": Layout((r"stem\.conv1\.", r"res2\.0\."), "", _from_detectron2_resnet, True),
+    "torchvision's or timm's ImageNet ResNet": Layout((r"layer1\.0\.conv1\.",), "", _from_torchvision_resnet, True),
+}
+"""Known layouts by what they are; the first that matches is taken."""

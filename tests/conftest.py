@@ -1,0 +1,36 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+ORACLES = Path(os.environ.get("PISR_ORACLES", Path(__file__).parent / "golden"))
+
+
+def pytest_generate_tests(metafunc):
+    """`panoptic_deeplab_case`, `maskformer_case` and `parts_case` stand for every reference case of their kind."""
+    for kind in ("panoptic_deeplab", "maskformer", "parts"):
+        fixture = f"{kind}_case"
+        if fixture in metafunc.fixturenames:
+            cases = sorted(path for path in (ORACLES / kind).iterdir() if path.is_dir())
+            assert cases, f"no reference cases under {ORACLES / kind}"
+            metafunc.parametrize(fixture, cases, ids=[case.name for case in cases])
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers_in_every_test():
+    torch.manual_seed(0)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Shows how far each tensor of a reference case is from ours, as the tests recorded it."""
+    rows = [
+        (report.nodeid.split("[")[-1].rstrip("]"), name, value)
+        for report in terminalreporter.stats.get("passed", []) + terminalreporter.stats.get("failed", [])
+        if report.when == "call"
+        for name, value in report.user_properties
+    ]
+    if rows:
+        terminalreporter.section("largest deviation from the reference cases")
+        for case, name, value in rows:
+            terminalreporter.write_line(f"{case:24} {name:40} {value:.1e}")

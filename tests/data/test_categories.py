@@ -1,0 +1,37 @@
+import pytest
+
+from pisr_core.data.categories import known_categories
+from pisr_core.errors import ConfigError
+from pisr_core.structures import Category, thing_ids
+
+
+@pytest.mark.parametrize(
+    ("dataset", "classes", "things"),
+    [("coco", 133, 80), ("cityscapes", 19, 8), ("ade20k", 150, 100), ("scenes", 15, 9)],
+)
+def test_numbers_and_order(dataset, classes, things):
+    categories = known_categories(dataset)
+    assert len(categories) == len({c.id for c in categories}) == classes and len(thing_ids(categories)) == things
+    assert [c.id for c in categories] == sorted(c.id for c in categories)
+
+
+def test_public_checkpoints_number_the_classes_in_this_order():
+    """COCO: things, then stuff. Cityscapes: train ids. ADE20K: the ids of the benchmark themselves."""
+    coco = known_categories("coco")
+    assert thing_ids(coco) == tuple(range(80))
+    assert coco[0] == Category(1, "person", True, (220, 20, 60), "person")
+    assert coco[80] == Category(92, "banner", False, (255, 255, 128), "textile")
+    assert coco[132] == Category(200, "rug-merged", False, (250, 141, 255), "textile")
+    cityscapes = known_categories("cityscapes")
+    assert [c.name for c in cityscapes][:3] == ["road", "sidewalk", "building"]
+    things = [c.name for c in cityscapes if c.isthing]
+    assert things == ["person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"]
+    assert cityscapes[13] == Category(26, "car", True, (0, 0, 142), "vehicle")
+    ade20k = known_categories("ade20k")
+    assert [c.id for c in ade20k] == list(range(150))
+    assert ade20k[12] == Category(12, "person", True, (150, 5, 61))
+
+
+def test_a_users_own_classes_are_unknown():
+    with pytest.raises(ConfigError, match=r"data\.dataset = 'custom'.*--data"):
+        known_categories("custom")

@@ -1,0 +1,104 @@
+import json
+import logging
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pisr_core.errors import DataError
+from pisr_core.metrics.files import evaluate_files
+
+GROUPS = {"All": "all", "Things": "things", "Stuff": "stuff"}
+
+
+def test_scores_equal_the_reference(parts_case, record_property):
+    case = parts_case / "pq"
+    result = evaluate_files(case / "pred.json", case / "gt.json").to_json()["panoptic"]
+    expected = json.loads((case / "expected.json").read_text())
+    for name, group in GROUPS.items():
+        assert result[group]["n"] == expected[name]["n"]
+        for key in ("pq", "sq", "rq"):
+            assert result[group][key] == pytest.approx(100 * expected[name][key], abs=1e-9)
+    record_property("PQ of 0-100, absolute", abs(result["all"]["pq"] - 100 * expected["All"]["pq"]))
+    for category_id, scores in expected["per_class"].items():
+        for key, value in scores.items():
+            assert result["per_class"][category_id][key] == pytest.approx(100 * value, abs=1e-9)
+
+
+def write_files(folder, name, ids, segments, category_id=1):
+    """One image's annotation as NAME.json and NAME/a.png."""
+    (folder / name).mkdir(parents=True)
+    Image.fromarray(np.stack([ids, ids * 0, ids * 0], axis=-1).astype(np.uint8)).save(folder / name / "a.png")
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg", "height": ids.shape[0], "width": ids.shape[1]}],
+        "categories": [{"id": 1, "name": "car", "isthing": 1}, {"id": 2, "name": "sky", "isthing": 0}],
+        "annotations": [
+            {
+                "image_id": 1,
+                "file_name": "a.png",
+                "segments_info": [{"id": i, "category_id": category_id, "area": a} for i, a in segments],
+            }
+        ],
+    }
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.fixture
+def truth(tmp_path):
+    return write_files(tmp_path, "truth", np.array([[5, 5, 0, 0]]), [(5, 2)])
+
+
+def test_folders_can_be_named_and_progress_is_told(tmp_path, truth):
+    shutil.move(tmp_path / "truth", tmp_path / "elsewhere")
+    calls = []
+    result = evaluate_files(
+        truth,
+        truth,
+        tmp_path / "elsewhere",
+        tmp_path / "elsewhere",
+        lambda done, total: calls.append((done, total)),
+    )
+    assert result.panoptic.all.pq == 100
+    assert result.semantic.miou == 100
+    assert calls == [(1, 1)]
+    assert result.to_json()["panoptic"]["per_class"]["2"] == {
+        "pq": 0,
+        "sq": 0,
+        "rq": 0,
+        "tp": 0,
+        "fp": 0,
+        "fn": 0,
+    }
+    assert result.to_json()["semantic"]["per_class"] == {"1": 100.0, "2": None}
+
+
+def test_areas_of_the_json_that_disagree_are_counted(tmp_path, caplog):
+    truth = write_files(tmp_path, "truth", np.array([[5, 5, 0, 0]]), [(5, 3)])
+    with caplog.at_level(logging.WARNING):
+        assert evaluate_files(truth, truth).panoptic.all.pq == 100
+    assert "area of 1 segments" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("ids", "segments", "category_id", "message"),
+    [
+        ([[5, 5, 6, 0]], [(5, 2)], 1, "a.png.*segment 6 is in the map"),
+        ([[5, 5, 0, 0]], [(5, 2), (7, 1)], 1, "a.png.*segment 7 is listed"),
+        ([[5, 5, 0]], [(5, 2)], 1, "a.png.*1×3"),
+        ([[5, 5, 0, 0]], [(5, 2)], 3, "guess.json.*category_id 3"),
+    ],
+)
+def test_contradictions_name_the_file(tmp_path, truth, ids, segments, category_id, message):
+    guess = write_files(tmp_path, "guess", np.array(ids), segments, category_id)
+    with pytest.raises(DataError, match=message):
+        evaluate_files(guess, truth)
+
+
+def test_images_without_a_prediction_are_named(tmp_path, truth):
+    guess = tmp_path / "guess.json"
+    guess.write_text('{"annotations": []}')
+    with pytest.raises(DataError, match="guess.json: 1 of 1 .* image 1"):
+        evaluate_files(guess, truth)

@@ -1,0 +1,93 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from pisr_core.config import Config, FPNConfig, MergeConfig
+from pisr_core.postprocess.fpn import fpn_panoptic, merge_fpn, stack_instances
+from pisr_core.structures import IGNORE_INDEX, Detections
+
+
+def test_reference_merging(parts_case):
+    config = json.loads((parts_case / "fpn_merge.json").read_text())
+    arrays = np.load(parts_case / "fpn_merge.npz")
+    for case, expected in enumerate(config["segments_info"]):
+        ids, detections, stuff = merge_fpn(
+            torch.from_numpy(arrays[f"semantic_{case}"]).long(),
+            torch.from_numpy(arrays[f"masks_{case}"]),
+            torch.from_numpy(arrays[f"scores_{case}"]),
+            overlap=config["overlap_threshold"],
+            stuff_area=config["stuff_area_limit"],
+            score_threshold=config["instances_score_threshold"],
+        )
+        np.testing.assert_array_equal(ids.numpy(), arrays[f"panoptic_{case}"])
+        things = [segment for segment in expected if segment["isthing"]]
+        assert detections == [segment["instance_id"] for segment in things]
+        assert [arrays[f"labels_{case}"][i] for i in detections] == [segment["category_id"] for segment in things]
+        assert stuff == [segment["category_id"] for segment in expected if not segment["isthing"]]
+
+
+def test_better_instances_cover_worse_ones():
+    masks = torch.zeros(4, 1, 8, dtype=torch.bool)
+    masks[0, 0, 0:4] = True
+    masks[1, 0, 2:6] = True  # half hidden: stays
+    masks[2, 0, 4:8] = True  # half hidden by the second
+    masks[3, 0, 3:6] = True  # hidden
+    ids, kept = stack_instances(masks, overlap=0.5)
+    assert ids.tolist() == [[1, 1, 1, 1, 2, 2, 3, 3]]
+    assert kept == [0, 1, 2]
+    ids, kept = stack_instances(masks, overlap=0.4)
+    assert ids.tolist() == [[1, 1, 1, 1, 2, 2, 2, 2]]
+    assert kept == [0, 2]
+
+
+def test_stuff_fills_what_instances_leave():
+    semantic = torch.tensor([[0, 0, 1, 1, 1, 3]])
+    masks = torch.tensor([[[False, False, True, False, False, False]], [[False] * 6], [[False] * 5 + [True]]])
+    ids, detections, stuff = merge_fpn(
+        semantic, masks, torch.tensor([0.9, 0.8, 0.4]), overlap=0.5, stuff_area=2, score_threshold=0.5
+    )
+    assert ids.tolist() == [[0, 0, 1, 2, 2, 0]]  # things without an instance and small stuff are void
+    assert detections == [0] and stuff == [1]
+
+
+@pytest.mark.parametrize("size", [(32, 48), (20, 30)])
+def test_result_of_a_perfect_prediction(size):
+    """One box on two halves of stuff, the padding (a third of the input) cut away."""
+    logits = torch.zeros(3, 12, 12)
+    logits[1, :, :6], logits[2, :, 6:] = 9.0, 9.0
+    logits[0, 2:6, 2:6] = 20.0
+    found = Detections(
+        torch.tensor([[8.0, 8.0, 24.0, 24.0], [0.0, 0.0, 9.0, 9.0]]),
+        torch.tensor([0.8, 0.1]),
+        torch.tensor([1, 0]),
+        torch.full((2, 28, 28), 0.9),
+    )
+    config = Config(fpn=FPNConfig(), merge=MergeConfig(stuff_area=0.01))
+    result = fpn_panoptic(logits, found, (32, 48), size, (2, 5), (0, 7), config)
+    thing, left, right = result.panoptic.segments
+    assert (thing.category, left.category, right.category) == (5, 0, 7)
+    assert thing.score == pytest.approx(0.8)
+    assert 0.97 < left.score < 1 and 0.97 < right.score < 1
+    scale = size[0] / 32
+    assert thing.area == pytest.approx((16 * scale) ** 2)
+    assert [(result.panoptic.ids == s.id).sum() for s in result.panoptic.segments] == [
+        thing.area,
+        left.area,
+        right.area,
+    ]
+    y, x = int(16 * scale), int(12 * scale)
+    assert result.panoptic.ids[y, x] == thing.id and result.semantic[y, x] == 5
+    merged = result.panoptic.ids > 0
+    np.testing.assert_array_equal(result.semantic[merged], result.panoptic.semantic()[merged])
+
+
+def test_class_map_has_stuff_where_the_panoptic_map_is_void():
+    logits = torch.zeros(3, 8, 8)
+    logits[0], logits[2] = 9.0, 1.0
+    nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long), torch.zeros(0, 28, 28))
+    result = fpn_panoptic(logits, nothing, (32, 32), (32, 32), (2, 5), (0, 7), Config())
+    assert result.panoptic.segments == () and (result.semantic == 7).all()
+    result = fpn_panoptic(logits[:1], nothing, (32, 32), (32, 32), (0, 1), (), Config())
+    assert (result.semantic == IGNORE_INDEX).all()

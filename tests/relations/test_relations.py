@@ -1,0 +1,199 @@
+"""Properties that hold for every relation, and for what PISR is made of."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pisr_core import PISR
+from pisr_core.config import RelationConfig
+from pisr_core.errors import ConfigError
+from pisr_core.relations import OCR, RELATIONS, build_relation
+from pisr_core.relations.attention import PanopticRelationalAttention
+from pisr_core.relations.encodings import panoptic_encodings
+from pisr_core.structures import SemanticPrediction
+
+C, N, K, H, W = 12, 5, 6, 7, 9
+
+
+def inputs(batch=2, k=K, dtype=torch.float32):
+    features = torch.randn(batch, C, H, W, dtype=dtype).relu()
+    semantic = SemanticPrediction.from_logits(3 * torch.randn(batch, N, H, W, dtype=dtype))
+    return features, semantic, torch.rand(batch, k, H, W, dtype=dtype) ** 4
+
+
+def make_pisr(**changes) -> PISR:
+    relation = PISR(C, N, **{"top_k": K, "inner_channels": 8, **changes})
+    torch.nn.init.normal_(relation.attention.g_q.weight)  # away from the zero it may start at
+    return relation.eval()
+
+
+def test_encodings_by_hand():
+    features = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]], [[0.0, 1.0], [0.0, 1.0]]]])
+    semantic = torch.tensor([[[[1.0, 0.5], [0.0, 0.0]], [[0.0, 0.5], [1.0, 1.0]]]])
+    instances = torch.tensor([[[[0.5, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]]])
+    encodings, mass = panoptic_encodings(semantic, instances, features)
+    # S Fᵀ and I Fᵀ over the masses 1.5, 2.5, one cell (for 0.5) and one cell (for 0).
+    expected = [[2 / 1.5, 0.5 / 1.5], [8 / 2.5, 1.5 / 2.5], [0.5, 0.0], [0.0, 0.0]]
+    torch.testing.assert_close(encodings[0], torch.tensor(expected))
+    torch.testing.assert_close(mass[0], torch.tensor([1.5, 2.5, 0.5, 0.0]))
+    area, _ = panoptic_encodings(semantic, instances, features, normalization="area")
+    torch.testing.assert_close(area[0, 0], torch.tensor([2 / 4, 0.5 / 4]))
+
+
+def test_encodings_leave_autocast():
+    features, semantic, instances = inputs()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        encodings, mass = panoptic_encodings(semantic.probabilities.bfloat16(), instances, features.bfloat16())
+    assert encodings.dtype == mass.dtype == torch.float32
+
+
+@pytest.mark.parametrize("k", [0, 1, K])
+@pytest.mark.parametrize("reweight", [True, False])
+def test_literal_and_fused_order_agree(k, reweight):
+    relation = make_pisr(reweight=reweight).double()
+    arguments = inputs(k=k, dtype=torch.float64)
+    fused = relation(*arguments)
+    relation.attention.fused = False
+    literal = relation(*arguments)
+    assert (fused - literal).abs().max() < 1e-10
+    assert (literal - arguments[0]).abs().max() > 1e-3
+
+
+def test_attention_is_the_papers_formula():
+    attention = PanopticRelationalAttention(C, N + K, inner_channels=8, fused=False).double().eval()
+    encodings, features = torch.randn(1, N + K, C).double(), torch.randn(1, C, H, W).double()
+    h = attention.h(features)[0].flatten(1)
+    f_sp = (attention.g_s.weight @ encodings[0].T).T @ h
+    f_pan = (attention.g_q.weight @ encodings[0].T) @ (attention.g_p.weight[:, :, 0, 0] @ f_sp)
+    torch.testing.assert_close(attention.spatial_panoptic_features(encodings, features)[0].flatten(1), f_sp)
+    torch.testing.assert_close(attention(encodings, features)[0].flatten(1), f_pan)
+
+
+@pytest.mark.parametrize("name", RELATIONS)
+def test_batched_is_single(name):
+    relation = build_relation(C, N, RelationConfig(name=name, channels=8, top_k=K)).eval()
+    features, semantic, instances = inputs()
+    together = relation(features, semantic, instances)
+    for i in range(2):
+        one = slice(i, i + 1)
+        alone = relation(
+            features[one],
+            SemanticPrediction(semantic.logits[one], semantic.probabilities[one]),
+            instances[one],
+        )
+        torch.testing.assert_close(together[one], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", RELATIONS)
+@pytest.mark.parametrize("k", [0, K])
+def test_every_relation_keeps_the_layout_and_learns(name, k):
+    relation = build_relation(C, N, RelationConfig(name=name, channels=8, top_k=K))
+    features, semantic, instances = inputs(k=k)
+    features.requires_grad_()
+    out = relation(features, semantic, instances)
+    assert out.shape == features.shape
+    out.square().sum().backward()
+    gradients = [leaf.grad for leaf in (features, *relation.parameters()) if leaf.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    assert sum(gradient.abs().sum() > 0 for gradient in gradients) >= (1 if name == "heads" else 2)
+
+
+@pytest.mark.parametrize("name", ["heads", "concat", "product", "pisr"])
+def test_untrained_relation_changes_nothing(name):
+    relation = build_relation(C, N, RelationConfig(name=name, channels=8, top_k=K)).eval()
+    features, semantic, instances = inputs()
+    torch.testing.assert_close(relation(features, semantic, instances), features)
+
+
+@pytest.mark.parametrize("name", ["concat", "product", "pisr"])
+def test_absent_instances_add_nothing(name):
+    relation = build_relation(C, N, RelationConfig(name=name, channels=8, top_k=K)).eval()
+    torch.nn.init.normal_((relation.attention.g_q if name == "pisr" else relation.project).weight)
+    features, semantic, instances = inputs(k=3)
+    padded = torch.cat((instances, torch.zeros(2, K - 3, H, W)), dim=1)
+    torch.testing.assert_close(relation(features, semantic, instances), relation(features, semantic, padded))
+
+
+@pytest.mark.parametrize("name", ["concat", "product", "pisr"])
+def test_more_instances_than_trained_are_refused(name):
+    relation = build_relation(C, N, RelationConfig(name=name, channels=8, top_k=K))
+    with pytest.raises(ConfigError, match=f"top_k = {K}"):
+        relation(*inputs(k=K + 1))
+
+
+def test_encodings_and_weights_follow_the_order_of_instances():
+    relation = make_pisr()
+    features, semantic, instances = inputs()
+    order = torch.randperm(K)
+    encodings, weights = relation.weighted_encodings(features, semantic, instances)
+    shuffled, shuffled_weights = relation.weighted_encodings(features, semantic, instances[:, order])
+    rows = torch.cat((torch.arange(N), N + order))
+    torch.testing.assert_close(shuffled, encodings[:, rows])
+    torch.testing.assert_close(shuffled_weights, weights[:, rows])
+    assert ((weights > 0) & (weights < 1)).all()
+
+
+def test_no_residual_is_f_pan_alone():
+    relation = make_pisr()
+    arguments = inputs()
+    with_features = relation(*arguments)
+    relation.residual = False
+    torch.testing.assert_close(relation(*arguments), with_features - arguments[0], rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_reach_both_predictions_and_features():
+    relation = make_pisr()
+    features, semantic, instances = inputs()
+    leaves = [features, semantic.probabilities, instances]
+    for leaf in leaves:
+        leaf.requires_grad_()
+    relation(*[features, semantic, instances]).sum().backward()
+    assert all(leaf.grad.abs().sum() > 0 for leaf in leaves)
+
+
+def test_reference_ocr(parts_case, record_property):
+    arrays = {k: torch.from_numpy(v) for k, v in np.load(parts_case / "ocr.npz").items()}
+    weights = {k.removeprefix("w:"): v for k, v in arrays.items() if k.startswith("w:")}
+    renamed = {}
+    for name, value in weights.items():
+        name = name.removeprefix("object_context_block.")
+        for theirs, ours in (
+            ("f_pixel", "query"),
+            ("f_object", "key"),
+            ("f_down", "value"),
+            ("f_up", "context"),
+        ):
+            name = name.replace(theirs, ours)
+        name = name.replace("conv_bn_dropout.0", "fuse.0.0").replace("conv_bn_dropout.1.0", "fuse.0.1")
+        # Query and key are two blocks whose convolutions are 0 and 2 there; value and context are one.
+        for block in ("query", "key"):
+            for conv, number in (("0", "0.0"), ("1.0", "0.1"), ("2", "1.0"), ("3.0", "1.1")):
+                if name.startswith(f"{block}.{conv}.") and name.count(".") == conv.count(".") + 2:
+                    name = name.replace(f"{block}.{conv}.", f"{block}.{number}.", 1)
+                    break
+        for block in ("value", "context"):
+            name = name.replace(f"{block}.1.0.", f"{block}.1.")
+        renamed[name] = value
+    key_channels, channels = weights["object_context_block.f_down.0.weight"].shape[:2]
+    relation = OCR(channels, key_channels, out_channels=arrays["output"].shape[1]).eval()
+    missing = relation.load_state_dict(renamed, strict=False)
+    assert not missing.unexpected_keys
+    assert all(key.endswith("num_batches_tracked") for key in missing.missing_keys)
+    semantic = SemanticPrediction.from_logits(arrays["class_logits"])
+    regions = relation.regions(arrays["features"], semantic.logits)
+    output = relation(arrays["features"], semantic, torch.zeros(2, 0, *arrays["features"].shape[2:]))
+    for name, ours in (("context", regions), ("output", output)):
+        deviation = float((ours - arrays[name]).abs().max() / arrays[name].abs().max())
+        record_property(f"OCR {name}", deviation)
+        assert deviation < 1e-5
+
+
+def test_config_reaches_the_module():
+    config = RelationConfig(channels=8, top_k=K, reweight=False, normalization="area", residual=False, fused=False)
+    relation = build_relation(C, N, config)
+    assert relation.reweighting is None and relation.normalization == "area"
+    assert not relation.residual and not relation.attention.fused
+    assert relation.attention.g_p.weight.shape == (N + K, N + K, 1, 1)
+    assert build_relation(C, N, replace(config, name="none")) is None

@@ -1,0 +1,105 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pisr_core.backbones import BACKBONES, PIXEL_MEAN, PIXEL_STD, Stage, build_backbone
+from pisr_core.config import BackboneConfig
+from pisr_core.errors import ConfigError
+
+RESNET = (256, 512, 1024, 2048)
+CHANNELS = {
+    "resnet18": (64, 128, 256, 512),
+    "resnet50": RESNET,
+    "resnet50s": RESNET,
+    "resnet101": RESNET,
+    "resnet101s": RESNET,
+    "xception71": (256, 728, 1024, 2048),
+    "hrnet_w48": (48, 96, 192, 384),
+    "swin_tiny_patch4_window7_224": (96, 192, 384, 768),
+    "swin_large_patch4_window12_384": (192, 384, 768, 1536),
+}
+
+
+def offline(name: str, output_stride: int = 32, **settings) -> BackboneConfig:
+    return BackboneConfig(name, pretrained=False, output_stride=output_stride, multi_grid=(), **settings)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_channels_and_strides_of_every_backbone(name):
+    for output_stride in BACKBONES[name].output_strides:
+        with torch.device("meta"):
+            backbone = build_backbone(offline(name, output_stride))
+            pyramid = backbone(torch.empty(1, 3, 160, 224))
+        strides = [min(stride, output_stride) for stride in (4, 8, 16, 32)]
+        assert list(backbone.stages.values()) == [Stage(c, s) for c, s in zip(CHANNELS[name], strides, strict=True)]
+        for stage, features in pyramid.items():
+            channels, stride = backbone.stages[stage].channels, backbone.stages[stage].stride
+            assert features.shape == (1, channels, 160 // stride, 224 // stride)
+
+
+def test_swin_takes_any_size_and_normalises_each_stage():
+    backbone = build_backbone(offline("swin_tiny_patch4_window7_224")).eval()
+    with torch.no_grad():
+        for size in ((32, 64), (96, 160)):
+            for features in backbone(torch.randn(1, 3, *size)).values():
+                assert features.mean(dim=1).abs().max() < 1e-4
+                torch.testing.assert_close(
+                    features.var(dim=1, unbiased=False), torch.ones_like(features[:, 0]), rtol=0.02, atol=0
+                )
+
+
+def test_swin_shifts_its_windows_in_the_last_stage_too():
+    body = build_backbone(offline("swin_tiny_patch4_window7_224")).body
+    assert [block.shift_size for block in body["layers_3"].blocks] == [(0, 0), (3, 3)]
+    assert all(block.window_size == (7, 7) for block in body["layers_3"].blocks)
+
+
+def test_xception_sees_values_between_minus_and_plus_one():
+    backbone = build_backbone(offline("xception71")).eval()
+    seen = []
+    backbone.body.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    white = (255 - torch.tensor(PIXEL_MEAN)) / torch.tensor(PIXEL_STD)
+    black = -torch.tensor(PIXEL_MEAN) / torch.tensor(PIXEL_STD)
+    with torch.no_grad():
+        backbone(torch.stack((white, black))[:, :, None, None].expand(2, 3, 32, 32))
+    torch.testing.assert_close(seen[0][0], torch.ones(3, 32, 32))
+    torch.testing.assert_close(seen[0][1], -torch.ones(3, 32, 32))
+
+
+def test_multi_grid_multiplies_the_last_stages_dilation():
+    with torch.device("meta"):
+        body = build_backbone(BackboneConfig("resnet50s", False, 16, (1, 2, 4))).body
+    assert [block.conv2.dilation for block in body["layer4"]] == [(2, 2), (4, 4), (8, 8)]
+
+
+def test_frozen_norms_keep_their_statistics():
+    backbone = build_backbone(offline("resnet18", frozen_norms=True)).train()
+    before = {name: value.clone() for name, value in backbone.state_dict().items() if "running" in name}
+    backbone(torch.randn(2, 3, 64, 64))
+    assert len(before) == 40
+    for name, value in before.items():
+        assert torch.equal(value, backbone.state_dict()[name])
+    assert not any("bn" in name for name, _ in backbone.named_parameters())
+
+
+def test_frozen_stages_are_the_first_ones():
+    backbone = build_backbone(offline("resnet18", frozen_stages=2))
+    frozen = {name.split(".")[1] for name, parameter in backbone.named_parameters() if not parameter.requires_grad}
+    trained = {name.split(".")[1] for name, parameter in backbone.named_parameters() if parameter.requires_grad}
+    assert frozen == {"conv1", "bn1", "layer1"} and trained == {"layer2", "layer3", "layer4"}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (offline("vgg"), "backbone.name = 'vgg': choose one of resnet18"),
+        (offline("hrnet_w48", 16), "backbone.output_stride = 16: hrnet_w48 has 32 only"),
+        (replace(offline("hrnet_w48"), multi_grid=(1, 2, 4)), "multi_grid = .*use \\[\\] for none"),
+        (replace(offline("resnet18"), multi_grid=(1, 2, 4)), "resnet18 has 2"),
+        (offline("hrnet_w48", frozen_stages=1), "hrnet_w48 is no ResNet"),
+    ],
+)
+def test_mistakes_are_named(config, message):
+    with pytest.raises(ConfigError, match=message), torch.device("meta"):
+        build_backbone(config)

@@ -1,0 +1,140 @@
+import json
+import resource
+from contextlib import contextmanager
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from pisr_core.config import Config, DataConfig, TrainConfig
+from pisr_core.errors import CheckpointError
+from pisr_core.structures import Category
+from pisr_core.weights.checkpoint import read_checkpoint, save_checkpoint
+
+CONFIG = Config(name="own", data=DataConfig(crop=(32, 48), short_side=(40, 50)), train=TrainConfig(lr=0.5))
+CATEGORIES = (Category(3, "sky", False, (1, 2, 3)), Category(7, "Pferd · 馬", True, (9, 8, 7), "animal"))
+
+
+def save(path, **tensors):
+    state = tensors or {"a.weight": torch.arange(6.0).view(2, 3), "n": torch.tensor(5)}
+    save_checkpoint(path, state, CONFIG, CATEGORIES, {"step": 12, "pq": 33.25})
+
+
+@contextmanager
+def small_files(limit):
+    """No file may grow beyond `limit` bytes, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_round_trip(tmp_path):
+    path = tmp_path / "run" / "best.safetensors"
+    save(path)
+    checkpoint = read_checkpoint(path)
+    assert checkpoint.config == CONFIG
+    assert checkpoint.categories == CATEGORIES
+    assert checkpoint.info == {"step": 12, "pq": 33.25}
+    assert torch.equal(checkpoint.state["a.weight"], torch.arange(6.0).view(2, 3))
+    assert checkpoint.state["n"].dtype == torch.int64 and checkpoint.state["n"].item() == 5
+
+
+def test_whole_config_travels_in_the_metadata(tmp_path):
+    save(tmp_path / "w.safetensors")
+    with safe_open(tmp_path / "w.safetensors", framework="pt") as file:
+        assert json.loads(file.metadata()["pisr"])["config"]["train"]["lr"] == 0.5
+
+
+def test_shared_transposed_and_half_tensors(tmp_path):
+    weight = torch.randn(3, 4)
+    save(tmp_path / "w.safetensors", a=weight, b=weight, t=weight.T, h=weight.half())
+    state = read_checkpoint(tmp_path / "w.safetensors").state
+    assert torch.equal(state["a"], weight) and torch.equal(state["b"], weight)
+    assert torch.equal(state["t"], weight.T) and torch.equal(state["h"], weight.half())
+
+
+def test_full_disk_leaves_the_old_file(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save(path)
+    before = path.read_bytes()
+    with (
+        small_files(100_000),
+        pytest.raises(CheckpointError, match=r"w\.safetensors: cannot be written.*space"),
+    ):
+        save(path, big=torch.zeros(100_000))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_folder_that_is_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        save(tmp_path / "file" / "w.safetensors")
+
+
+def test_missing(tmp_path):
+    with pytest.raises(CheckpointError, match=r"none\.safetensors: no such file"):
+        read_checkpoint(tmp_path / "none.safetensors")
+
+
+def test_folder(tmp_path):
+    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+        read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 100, -1])
+def test_truncated(tmp_path, kept):
+    path = tmp_path / "w.safetensors"
+    save(path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(CheckpointError, match=r"w\.safetensors: not a whole safetensors file.*copy it again"):
+        read_checkpoint(path)
+
+
+def test_pickle_is_not_read(tmp_path):
+    torch.save({"a": torch.zeros(3)}, tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+        read_checkpoint(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"pisr": "[]"}, {"pisr": '{"format": 999}'}])
+def test_foreign(tmp_path, metadata):
+    save_file({"a": torch.zeros(3)}, tmp_path / "w.safetensors", metadata=metadata)
+    with pytest.raises(CheckpointError, match="did not write"):
+        read_checkpoint(tmp_path / "w.safetensors")
+
+
+GOOD = {"format": 1, "config": {}, "categories": [], "info": {}}
+
+
+def save_header(path, text):
+    save_file({"a": torch.zeros(3)}, path, metadata={"pisr": text})
+
+
+@pytest.mark.parametrize("damage", [{"categories": [{}]}, {"categories": None}, {"info": "no"}])
+def test_damaged_metadata(tmp_path, damage):
+    save_header(tmp_path / "w.safetensors", json.dumps({**GOOD, **damage}))
+    with pytest.raises(CheckpointError, match="metadata is damaged"):
+        read_checkpoint(tmp_path / "w.safetensors")
+
+
+def test_broken_json(tmp_path):
+    save_header(tmp_path / "w.safetensors", json.dumps(GOOD)[:-3])
+    with pytest.raises(CheckpointError, match="metadata is damaged"):
+        read_checkpoint(tmp_path / "w.safetensors")
+
+
+def test_config_of_another_version(tmp_path):
+    save_header(tmp_path / "w.safetensors", json.dumps({**GOOD, "config": {"future": 1}}))
+    with pytest.raises(CheckpointError, match=r"w\.safetensors: unknown setting future"):
+        read_checkpoint(tmp_path / "w.safetensors")
+
+
+def test_equal_contents_make_equal_files(tmp_path):
+    save(tmp_path / "a.safetensors")
+    save(tmp_path / "b.safetensors")
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
