@@ -1,9 +1,11 @@
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from torch import distributed, multiprocessing
+from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from pisr_core.config import BackboneConfig, Config, FPNConfig, LossConfig, RelationConfig
@@ -206,7 +208,9 @@ def test_processes_average_the_gradients_of_losses_that_sample(tmp_path):
     for rank in range(2):
         model.zero_grad()
         alone.append(gradients(model, rank))
-    multiprocessing.spawn(distributed_step, args=(str(tmp_path),), nprocs=2)
+    # Each process runs this file: to unpickle a function, it would have to find this module by name.
+    processes = [subprocess.Popen([sys.executable, __file__, str(rank), str(tmp_path)]) for rank in range(2)]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     for of_first, of_second, *each in zip(first, second, *alone, strict=True):
         assert torch.equal(of_first, of_second)
@@ -229,3 +233,7 @@ def test_mistakes_are_named():
         FPNConfig(semantic_channels=100)
     with pytest.raises(ConfigError, match="fpn.anchor_sizes"):
         FPNConfig(anchor_sizes=(8,))
+
+
+if __name__ == "__main__":
+    distributed_step(int(sys.argv[1]), sys.argv[2])
