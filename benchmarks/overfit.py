@@ -126,11 +126,11 @@ def write_subset(out: Path, root: Path, dataset_name: str, split: str, count: in
 def scores(folder: Path, data: Path) -> str:
     """What the last evaluation of a run says."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    last = [line for line in lines if "panoptic" in line][-1]
+    last = [line for line in lines if "evaluation" in line][-1]
     names = {str(c.id): c.name for c in build_dataset(DataConfig(dataset="custom"), "val", data).categories}
-    groups, classes = last["panoptic"], last["panoptic"]["per_class"]
+    panoptic, classes = last["evaluation"]["panoptic"], last["evaluation"]["panoptic"]["per_class"]
     worst = min(classes, key=lambda key: classes[key]["pq"])
-    numbers = [groups["all"]["pq"], groups["things"]["pq"], groups["stuff"]["pq"], last["semantic"]["miou"]]
+    numbers = [panoptic[group]["pq"] for group in ("all", "things", "stuff")] + [last["evaluation"]["semantic"]["miou"]]
     row = " ".join(f"{number:{width}.1f}" for number, width in zip(numbers, (5, 6, 5, 5), strict=True))
     return f"{row} {last['step']:5}  {names[worst]} {classes[worst]['pq']:.1f}"
 
