@@ -3,7 +3,7 @@
 python benchmarks/relation_cost.py --size 512x512 --device cpu
 
 Real widths, random weights, one image; forward alone, without merging. Base and PISR are timed in turn, and medians
-compared. Multiply-accumulates are those of `torch.utils.flop_counter`, which leaves out norms and resizing.
+compared. Multiply-accumulates leave out norms and resizing; `pisr flops` has them, and the parts.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from pisr_core import presets
 from pisr_core.data.categories import known_categories
 from pisr_core.engine.device import choose_device
 from pisr_core.engine.evaluation import inference
 from pisr_core.models import PanopticModel, build_model
+from pisr_core.profiling.operations import count_operations
 
 PRESETS = ("coco-pdl-r50", "coco-pfpn-r50", "coco-maskformer-r50", "coco-upernet-swinl")
 
@@ -68,9 +68,7 @@ def millions(model: PanopticModel) -> float:
 
 def gmacs(model: PanopticModel, images: torch.Tensor) -> float:
     """Multiply-accumulates of a forward pass / 10⁹."""
-    with inference(model), FlopCounterMode(display=False) as counter:
-        model(images)
-    return counter.get_total_flops() / 2e9
+    return count_operations(model, images).all.macs / 1e9
 
 
 def latency_ratio(model: PanopticModel, base: PanopticModel, images: torch.Tensor, runs: int) -> float:

@@ -9,12 +9,17 @@ from typing import Annotated
 import typer
 
 from pisr_cli import data, weights
+from pisr_cli.ablate_k import ablate_k
 from pisr_cli.console import show_logs
 from pisr_cli.errors import exit_codes
 from pisr_cli.eval import evaluate
+from pisr_cli.export import export
+from pisr_cli.flops import flops
 from pisr_cli.predict import predict
 from pisr_cli.presets import presets
+from pisr_cli.study import study
 from pisr_cli.train import train
+from pisr_cli.visualize_heatmaps import visualize_heatmaps
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,7 +30,12 @@ app = typer.Typer(
 app.command("train")(train)
 app.command("eval")(evaluate)
 app.command("predict", no_args_is_help=True)(predict)
+app.command("visualize-heatmaps", no_args_is_help=True)(visualize_heatmaps)
 app.command("presets")(presets)
+app.command("flops")(flops)
+app.command("export", no_args_is_help=True)(export)
+app.command("ablate-k")(ablate_k)
+app.command("study", no_args_is_help=True)(study)
 app.add_typer(data.app, name="data")
 app.add_typer(weights.app, name="weights")
 

@@ -3,148 +3,153 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from pisr_cli.console import RUNS, messages, print_json, progress_bar, results, score, score_table
+from pisr_cli.console import progress_bar
+from pisr_cli.eval_model import evaluate_model, load_subject
+from pisr_cli.eval_results import Outcome, deliver
 from pisr_core.errors import ConfigError
 
-if TYPE_CHECKING:
-    from pisr_core.metrics.result import EvaluationResult
+MODEL, FILES, RESULTS = "A model", "Predictions on disk", "Results"
 
 
 def evaluate(
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            help="Score this model; else that of the newest run in ./runs.", metavar="FILE", rich_help_panel="A model"
+            help="Score this model; else that of the newest run in ./runs.", metavar="FILE", rich_help_panel=MODEL
         ),
     ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the datasets; else $PISR_DATASETS, else ./datasets.",
-            metavar="ROOT",
-            rich_help_panel="A model",
+            help="Folder of the datasets; else $PISR_DATASETS, else ./datasets.", metavar="ROOT", rich_help_panel=MODEL
         ),
     ] = None,
     dataset: Annotated[
         str | None,
         typer.Option(
-            help="Another dataset with the same classes, such as custom.",
-            metavar="NAME",
-            rich_help_panel="A model",
+            help="Another dataset with the same classes, such as custom.", metavar="NAME", rich_help_panel=MODEL
         ),
     ] = None,
-    split: Annotated[str, typer.Option(help="Part of the dataset.", rich_help_panel="A model")] = "val",
+    split: Annotated[str, typer.Option(help="Part of the dataset.", rich_help_panel=MODEL)] = "val",
     limit: Annotated[
-        int, typer.Option(min=0, help="Score the first N images only; 0 for all.", rich_help_panel="A model")
+        int, typer.Option(min=0, help="Score the first N images only; 0 for all.", rich_help_panel=MODEL)
     ] = 0,
+    multi_scale: Annotated[
+        str | None,
+        typer.Option(
+            help="Merge predictions at these shares of the evaluation size, such as 0.5,1,1.5.",
+            metavar="SCALES",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Merge with predictions of the mirrored image.", rich_help_panel=MODEL)
+    ] = False,
     batch_size: Annotated[
-        int, typer.Option(min=1, help="Images at once; changes the speed only.", rich_help_panel="A model")
+        int, typer.Option(min=1, help="Images at once; changes the speed only.", rich_help_panel=MODEL)
     ] = 1,
     device: Annotated[
-        str | None,
-        typer.Option(help="cpu, cuda, cuda:1, mps; else the fastest here.", rich_help_panel="A model"),
+        str | None, typer.Option(help="cpu, cuda, cuda:1, mps; else the fastest here.", rich_help_panel=MODEL)
     ] = None,
     predictions: Annotated[
         Path | None,
-        typer.Option(
-            help="Score this JSON in COCO panoptic format.",
-            metavar="JSON",
-            rich_help_panel="Predictions on disk",
-        ),
+        typer.Option(help="Score this JSON in COCO panoptic format.", metavar="JSON", rich_help_panel=FILES),
     ] = None,
     annotations: Annotated[
-        Path | None,
-        typer.Option(help="The ground truth.", metavar="JSON", rich_help_panel="Predictions on disk"),
+        Path | None, typer.Option(help="The ground truth.", metavar="JSON", rich_help_panel=FILES)
     ] = None,
     predictions_dir: Annotated[
         Path | None,
         typer.Option(
-            help="PNGs of the predictions; else the JSON's name without .json.",
-            metavar="DIR",
-            rich_help_panel="Predictions on disk",
+            help="PNGs of the predictions; else the JSON's name without .json.", metavar="DIR", rich_help_panel=FILES
         ),
     ] = None,
     annotations_dir: Annotated[
         Path | None,
         typer.Option(
-            help="PNGs of the ground truth; else the JSON's name without .json.",
-            metavar="DIR",
-            rich_help_panel="Predictions on disk",
+            help="PNGs of the ground truth; else the JSON's name without .json.", metavar="DIR", rich_help_panel=FILES
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on stdout.")] = False,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="The images, to see them in the report.", metavar="DIR", rich_help_panel=FILES),
+    ] = None,
+    instances: Annotated[
+        Path | None,
+        typer.Option(
+            help="Count AP against the official instances: COCO's instances JSON, or Cityscapes' gtFine/SPLIT.",
+            metavar="PATH",
+            rich_help_panel=RESULTS,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write scores.json, per_class.csv and report.html there.", metavar="DIR", rich_help_panel=RESULTS
+        ),
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Show the paper's rows beside.", rich_help_panel=RESULTS)
+    ] = False,
+    submission: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the archives for COCO's or Cityscapes' servers there; without annotations only these.",
+            metavar="DIR",
+            rich_help_panel=RESULTS,
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the scores as JSON on stdout.", rich_help_panel=RESULTS)
+    ] = False,
 ) -> None:
-    """Score a model, or predictions of any model: PQ and mIoU, 0–100.
+    """Score a model, or predictions of any model: PQ, AP and mIoU, 0–100.
 
-    Example: pisr eval --checkpoint runs/first/best.safetensors --data datasets
+    Example: pisr eval --checkpoint runs/first/best.safetensors --data datasets --out scores
 
     Example: pisr eval --predictions predicted.json --annotations panoptic_val2017.json
+
+    Example: pisr eval --split test-dev --submission upload
     """
     if predictions is None and annotations is None:
-        result = _evaluate_checkpoint(checkpoint, data, dataset, split, limit, batch_size, device)
+        views = None if multi_scale is None and not flip else (_scales(multi_scale or "1"), flip)
+        subject = load_subject(checkpoint, data, dataset, split, views, device)
+        outcome = evaluate_model(subject, limit, batch_size, instances, compare, submission)
     elif checkpoint is None and predictions is not None and annotations is not None:
-        result = _evaluate_files(predictions, annotations, predictions_dir, annotations_dir)
+        if compare or submission or multi_scale or flip:
+            raise ConfigError("--compare, --submission, --multi-scale and --flip need a model: give --checkpoint.")
+        outcome = _evaluate_files(predictions, annotations, predictions_dir, annotations_dir, images, instances)
     else:
         raise ConfigError("what to score? Give either --checkpoint, or --predictions with --annotations.")
-    if as_json:
-        print_json(result.to_json())
-    else:
-        _show(result)
+    deliver(outcome, out, as_json)
 
 
-def _evaluate_checkpoint(
-    checkpoint: Path | None,
-    data: Path | None,
-    dataset_name: str | None,
-    split: str,
-    limit: int,
-    batch_size: int,
-    device_name: str | None,
-) -> EvaluationResult:
-    from dataclasses import replace
-
-    from pisr_core.data import build_dataset
-    from pisr_core.engine.device import choose_device
-    from pisr_core.engine.evaluation import evaluate as evaluate_model
-    from pisr_core.engine.inference import load_model, newest_checkpoint
-
-    device = choose_device(device_name)
-    path = checkpoint or newest_checkpoint(RUNS)
-    model = load_model(path, device)
-    config = model.config.data
-    config = replace(config, dataset=dataset_name or config.dataset)
-    dataset = build_dataset(config, split, data)
-    messages.print(f"{path} on {config.dataset} {split}, {device}", markup=False, soft_wrap=True)
-    with progress_bar("evaluating") as progress:
-        return evaluate_model(model, dataset, config, device, batch_size, config.workers, limit, progress)
+def _scales(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--multi-scale {text}: write numbers with commas, for example 0.5,1,1.5.") from None
 
 
 def _evaluate_files(
-    predictions: Path, annotations: Path, predictions_dir: Path | None, annotations_dir: Path | None
-) -> EvaluationResult:
+    predictions: Path,
+    annotations: Path,
+    predictions_dir: Path | None,
+    annotations_dir: Path | None,
+    images: Path | None,
+    instances: Path | None,
+) -> Outcome:
+    from pisr_core.engine.examples import examples_of_files
     from pisr_core.metrics.files import evaluate_files
 
     with progress_bar("comparing") as progress:
-        return evaluate_files(predictions, annotations, predictions_dir, annotations_dir, progress)
-
-
-def _show(result: EvaluationResult) -> None:
-    groups = score_table("Panoptic quality", ("", "PQ", "SQ", "RQ", "classes"))
-    for name in ("all", "things", "stuff"):
-        group = getattr(result.panoptic, name)
-        groups.add_row(name, score(group.pq), score(group.sq), score(group.rq), str(group.n))
-    classes = score_table("Classes", ("class", "", "PQ", "SQ", "RQ", "IoU"))
-    rows = zip(result.categories, result.panoptic.per_class, result.semantic.per_class, strict=True)
-    for category, quality, iou in rows:
-        scores = (quality.pq, quality.sq, quality.rq) if quality.occurs else (None, None, None)
-        kind = "thing" if category.isthing else "stuff"
-        classes.add_row(category.name, kind, *map(score, scores), score(iou))
-    results.print(classes)
-    results.print(groups)
-    semantic = result.semantic
-    results.print(f"mIoU {score(semantic.miou)}, pixel accuracy {score(semantic.pixel_accuracy)}")
-    results.print(f"{result.images} images in {result.seconds:.1f} s")
+        result = evaluate_files(
+            predictions, annotations, predictions_dir, annotations_dir, progress, official_instances=instances
+        )
+    facts = {"predictions": str(predictions), "annotations": str(annotations), "images": result.images}
+    examples = examples_of_files(result.worst, predictions, annotations, predictions_dir, annotations_dir, images)
+    return Outcome(result, facts, examples=examples)

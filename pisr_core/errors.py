@@ -19,3 +19,7 @@ class CheckpointError(PisrError):
 
 class TrainingError(PisrError):
     """A training run that cannot start, continue or be trusted."""
+
+
+class ExportError(PisrError):
+    """A model that cannot be exported, or an exported one that does not answer as the model does."""

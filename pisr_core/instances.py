@@ -25,7 +25,8 @@ def top_centers(center_heatmap: Float[Tensor, "b 1 h w"], k: int) -> tuple[Float
     peaks = F.max_pool2d(heatmap, kernel_size=3, stride=1, padding=1) == heatmap
     scores, cells = heatmap.where(peaks, torch.zeros_like(heatmap)).flatten(1).topk(min(k, heatmap[0].numel()))
     width = heatmap.shape[-1]
-    return scores.clamp(min=0), torch.stack((cells // width, cells % width), dim=-1)
+    rows = cells // width
+    return scores.clamp(min=0), torch.stack((rows, cells - rows * width), dim=-1)
 
 
 def centers_to_maps(
@@ -78,7 +79,9 @@ def deeplab_instances(
     probabilities = prediction.semantic.probabilities
     ids = torch.tensor(thing_ids, device=probabilities.device, dtype=torch.long)
     if thing_mask == "binary":
-        thing = torch.isin(probabilities.argmax(dim=1), ids).float()
+        # A table, for ONNX has no `isin`.
+        is_thing = probabilities.new_zeros(probabilities.shape[1]).index_fill(0, ids, 1.0)
+        thing = is_thing[probabilities.argmax(dim=1)]
     else:
         thing = probabilities[:, ids].sum(dim=1)
     scores, centers = top_centers(prediction.center_heatmap, k)
@@ -92,9 +95,9 @@ def mask_instances(prediction: MaskPrediction, k: int) -> Float[Tensor, "b k h w
     there are fewer queries.
     """
     scores = prediction.class_logits.softmax(dim=2)[..., :-1].amax(dim=2)
-    order = scores.detach().topk(min(k, scores.shape[1])).indices[..., None, None]
-    masks = torch.take_along_dim(prediction.mask_logits, order, dim=1)
-    return masks.sigmoid() * torch.take_along_dim(scores[..., None, None], order, dim=1)
+    order = scores.detach().topk(min(k, scores.shape[1])).indices
+    image = torch.arange(scores.shape[0], device=scores.device)[:, None]
+    return prediction.mask_logits[image, order].sigmoid() * scores[image, order][..., None, None]
 
 
 def paste_masks(

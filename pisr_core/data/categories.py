@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from cityscapesscripts.helpers.labels import labels as cityscapes_labels
 
+from pisr_core.data.coco_json import load_json, parse_category
 from pisr_core.data.scenes import SCENE_CATEGORIES
-from pisr_core.errors import ConfigError
+from pisr_core.errors import ConfigError, DataError
 from pisr_core.structures import Category
 
 TABLES = Path(__file__).parent / "tables"
@@ -35,18 +37,47 @@ def known_categories(dataset: str) -> tuple[Category, ...]:
     return CATEGORIES[dataset]()
 
 
-def _read_table(name: str) -> tuple[Category, ...]:
-    with (TABLES / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-        return tuple(
-            Category(
-                id=int(row["id"]),
-                name=row["name"],
-                isthing=row["isthing"] == "1",
-                color=(int(row["red"]), int(row["green"]), int(row["blue"])),
-                supercategory=row["supercategory"],
-            )
-            for row in csv.DictReader(file)
-        )
+def read_categories(path: Path) -> tuple[Category, ...]:
+    """A list of classes, by id.
+
+    Args:
+        path: a CSV with the columns `id`, `name`, `isthing` (0 or 1) and, if wanted, `red`, `green`, `blue` and
+            `supercategory`; or a JSON with COCO's entries of categories, alone or in a panoptic JSON.
+
+    Raises:
+        DataError: the file is missing or broken, or an id comes twice.
+    """
+    content = _csv_entries(path) if path.suffix.lower() == ".csv" else load_json(path)
+    entries = content.get("categories") if isinstance(content, dict) else content
+    if not isinstance(entries, list) or not entries:
+        raise DataError(f"{path}: has no list of categories. Give a CSV with id, name and isthing, or a panoptic JSON.")
+    categories = [parse_category(entry, f"{path}: category {i}") for i, entry in enumerate(entries, start=1)]
+    if len({category.id for category in categories}) < len(categories):
+        raise DataError(f"{path}: a category id comes twice. Give every category its own.")
+    return tuple(sorted(categories, key=lambda category: category.id))
+
+
+def _csv_entries(path: Path) -> list[dict[str, Any]]:
+    """The rows as COCO's entries."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [_csv_entry(row) for row in csv.DictReader(file)]
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file. Give a CSV with the columns id, name and isthing.") from None
+    except (KeyError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: is no table of categories ({error!r}). It needs id, name and isthing.") from error
+
+
+def _csv_entry(row: dict[str, str]) -> dict[str, Any]:
+    entry: dict[str, Any] = {"id": int(row["id"]), "name": row["name"], "isthing": int(row["isthing"])}
+    if "red" in row:
+        entry["color"] = [int(row[part]) for part in ("red", "green", "blue")]
+    return entry | {"supercategory": row.get("supercategory") or ""}
+
+
+@cache
+def _table(name: str) -> tuple[Category, ...]:
+    return read_categories(TABLES / f"{name}.csv")
 
 
 def _cityscapes() -> tuple[Category, ...]:
@@ -60,8 +91,8 @@ def _cityscapes() -> tuple[Category, ...]:
 
 CATEGORIES: dict[str, Callable[[], tuple[Category, ...]]] = {
     "scenes": lambda: SCENE_CATEGORIES,
-    "coco": partial(_read_table, "coco"),
+    "coco": partial(_table, "coco"),
     "cityscapes": _cityscapes,
-    "ade20k": partial(_read_table, "ade20k"),
+    "ade20k": partial(_table, "ade20k"),
 }
 """Where the classes of each public dataset are found."""

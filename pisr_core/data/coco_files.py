@@ -69,18 +69,24 @@ def read_panoptic_png(path: Path) -> Int[np.ndarray, "H W"]:
     """
     try:
         with path.open("rb") as file:
-            _check_png_header(path, file.read(26))
+            check_png_header(path, file.read(26))
             file.seek(0)
             with Image.open(file, formats=("PNG",)) as image:
-                return rgb_to_id(np.array(image))
+                # Four bytes a pixel, as Pillow holds them, are R + 256·G + 256²·B already, and a 255 above.
+                pixels = np.frombuffer(image.tobytes("raw", "RGBX"), "<i4")
+                return (pixels & 0xFFFFFF).reshape(image.height, image.width)
     except FileNotFoundError:
         raise DataError(f"{path}: no such panoptic PNG. Put it there or mend file_name in the JSON.") from None
     except BROKEN_IMAGE_ERRORS as error:
         raise DataError(f"{path}: cannot be read ({error}). Export or download it again.") from error
 
 
-def _check_png_header(path: Path, header: bytes) -> None:
-    """Looks at the header, for Pillow turns 16-bit colours into 8-bit ones without a word."""
+def check_png_header(path: Path, header: bytes) -> None:
+    """Refuses all but 8-bit RGB by the first 26 bytes, for Pillow turns 16 bits into 8 without a word.
+
+    Raises:
+        DataError: another kind of PNG, or none.
+    """
     if len(header) < 26 or not header.startswith(PNG_SIGNATURE):
         raise DataError(f"{path}: is not a PNG file, or is cut off. Export or download it again.")
     bits, colour_type = header[24], header[25]
@@ -134,7 +140,7 @@ def _shapes(ids: Int[np.ndarray, "H W"]) -> dict[int, _Shape]:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to, renamed to it when the block ends well and removed when not.
 
     Raises:
@@ -202,7 +208,7 @@ class CocoPanopticWriter:
         if unexplained:
             raise ValueError(f"{file_name}: ids {sorted(unexplained)} of the map belong to no segment")
         path = self.png_dir / png_name
-        with _replacing(path) as partial:
+        with replacing(path) as partial:
             Image.fromarray(id_to_rgb(panoptic.ids)).save(partial, format="PNG")
         entries = [self._segment_entry(s, shapes[s.id]) for s in panoptic.segments if s.id in shapes]
         height, width = panoptic.ids.shape
@@ -245,5 +251,5 @@ class CocoPanopticWriter:
             for category in self.categories
         ]
         content = {"images": self._images, "annotations": self._annotations, "categories": categories}
-        with _replacing(self.json_path) as partial:
+        with replacing(self.json_path) as partial:
             partial.write_text(json.dumps(content), encoding="utf-8")

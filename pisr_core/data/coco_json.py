@@ -72,15 +72,15 @@ def read_panoptic_json(path: Path, reference: CocoPanopticFile | None = None) ->
         DataError: the file is missing or broken, a key is missing or of a wrong type, an id comes twice, a
             file name leaves its folder, or an annotation names an unknown image or category.
     """
-    content = _load(path)
+    content = load_json(path)
     if reference is None:
         categories = _categories(content, path)
-        images = _records(content, "images", path, _image)
+        images = _records(content, "images", path, parse_image)
         _check_unique([image.id for image in images], f"{path}: image id")
     else:
         categories, images = reference.categories, reference.images
     positions = {category.id: position for position, category in enumerate(categories)}
-    pairs = _records(content, "annotations", path, lambda entry, where: _annotation(entry, where, positions))
+    pairs = _records(content, "annotations", path, lambda entry, where: parse_annotation(entry, where, positions))
     _check_unique([image_id for image_id, _ in pairs], f"{path}: annotation of image")
     annotations = dict(pairs)
     unknown = annotations.keys() - {image.id for image in images}
@@ -103,9 +103,18 @@ def is_inside(file_name: str) -> bool:
     return bool(path.parts) and not path.anchor and ".." not in path.parts and "\0" not in file_name
 
 
-def _load(path: Path) -> Any:
+def load_json(path: Path, parse_constant: Callable[[str], Any] | None = None) -> Any:
+    """The content of a JSON file.
+
+    Args:
+        path: the file.
+        parse_constant: called with `NaN`, `Infinity` or `-Infinity`, which JSON does not have; gives their values.
+
+    Raises:
+        DataError: the file is missing, unreadable or no JSON.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=parse_constant)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file. Give the path of a COCO panoptic JSON.") from None
     except OSError as error:
@@ -160,14 +169,15 @@ def _check_unique(ids: Sequence[int | str], what: str) -> None:
 
 
 def _categories(content: Any, path: Path) -> tuple[Category, ...]:
-    categories = sorted(_records(content, "categories", path, _category), key=lambda category: category.id)
+    categories = sorted(_records(content, "categories", path, parse_category), key=lambda category: category.id)
     _check_unique([category.id for category in categories], f"{path}: category id")
     if not 1 <= len(categories) <= IGNORE_INDEX:
         raise DataError(f"{path}: has {len(categories)} categories; from 1 to {IGNORE_INDEX} can be used. {CURE}")
     return tuple(categories)
 
 
-def _category(entry: Any, where: str) -> Category:
+def parse_category(entry: Any, where: str) -> Category:
+    """One entry of `categories`; `DataError` names `where` when it cannot be used."""
     category_id = _field(entry, "id", int, where)
     if category_id < 0:
         raise DataError(f"{where}: id {category_id} is negative. {CURE}")
@@ -186,22 +196,29 @@ def _color(entry: Any, where: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _image(entry: Any, where: str) -> ImageRecord:
+def parse_image(entry: Any, where: str) -> ImageRecord:
+    """One entry of `images`; `DataError` names `where` when it cannot be used."""
     height, width = _field(entry, "height", int, where), _field(entry, "width", int, where)
     if height < 1 or width < 1:
         raise DataError(f"{where}: a size of {height}×{width} pixels. {CURE}")
     return ImageRecord(_field(entry, "id", (int, str), where), _file_name(entry, where), (height, width))
 
 
-def _annotation(entry: Any, where: str, positions: dict[int, int]) -> tuple[int | str, AnnotationRecord]:
+def parse_annotation(entry: Any, where: str, positions: dict[int, int]) -> tuple[int | str, AnnotationRecord]:
+    """One entry of `annotations` with its image's id; `positions` are those of the category ids.
+
+    Raises:
+        DataError: it cannot be used; the message names `where`.
+    """
     image_id = _field(entry, "image_id", (int, str), where)
     infos = _field(entry, "segments_info", list, where)
-    segments = tuple(_segment(info, f"{where}: segments_info", positions) for info in infos)
+    segments = tuple(parse_segment(info, f"{where}: segments_info", positions) for info in infos)
     _check_unique([segment.id for segment in segments], f"{where}: segment id")
     return image_id, AnnotationRecord(_file_name(entry, where), segments)
 
 
-def _segment(info: Any, where: str, positions: dict[int, int]) -> Segment:
+def parse_segment(info: Any, where: str, positions: dict[int, int]) -> Segment:
+    """One entry of `segments_info`; `DataError` names `where` when it cannot be used."""
     segment_id, category_id = _field(info, "id", int, where), _field(info, "category_id", int, where)
     if not VOID_ID < segment_id < 2**24:
         raise DataError(f"{where}: segment id {segment_id} is outside 1 to 2²⁴ - 1, what a PNG's colour holds. {CURE}")

@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from pisr_core.data.coco_files import ImageRecord, read_panoptic_json, read_segmentation
 from pisr_core.data.images import read_image
 from pisr_core.errors import DataError
 from pisr_core.structures import Category, PanopticSegmentation, Sample
-
-
-@dataclass(frozen=True)
-class SplitPaths:
-    """Where one split lies.
-
-    Attributes:
-        images_dir: folder of the images.
-        json_path: panoptic JSON.
-        png_dir: folder of the panoptic PNGs.
-    """
-
-    images_dir: Path
-    json_path: Path
-    png_dir: Path
 
 
 class CocoPanopticDataset:
@@ -93,51 +77,10 @@ class CityscapesDataset(CocoPanopticDataset):
 
     def image_path(self, image: ImageRecord) -> Path:
         """Where an image lies, below the folder of its city."""
-        name = Path(image.file_name).name.replace("_gtFine_leftImg8bit", "_leftImg8bit")
-        city = name.split("_", maxsplit=1)[0]
-        return self.images_dir / city / name
+        return cityscapes_image_path(self.images_dir, image.file_name)
 
 
-def custom_paths(root: Path, split: str) -> list[SplitPaths]:
-    """Where a user's own dataset may lie below the root."""
-    json_path = root / "annotations" / f"panoptic_{split}.json"
-    folders = (root / split, root / "images" / split, root / "images")
-    return [SplitPaths(folder, json_path, json_path.with_suffix("")) for folder in folders]
-
-
-def coco_paths(root: Path, split: str) -> list[SplitPaths]:
-    """Where COCO may lie: in `coco/` or directly below the root, PNGs among the annotations or beside."""
-    name = f"panoptic_{split}2017"
-    return [
-        SplitPaths(base / f"{split}2017", base / "annotations" / f"{name}.json", png_dir)
-        for base in (root / "coco", root)
-        for png_dir in (base / "annotations" / name, base / name)
-    ]
-
-
-def cityscapes_paths(root: Path, split: str) -> list[SplitPaths]:
-    """Where Cityscapes may lie below the root: in `cityscapes/` or directly."""
-    name = f"cityscapes_panoptic_{split}"
-    return [
-        SplitPaths(base / "leftImg8bit" / split, base / "gtFine" / f"{name}.json", base / "gtFine" / name)
-        for base in (root / "cityscapes", root)
-    ]
-
-
-def first_complete(candidates: list[SplitPaths], split: str) -> SplitPaths:
-    """The first place where the JSON and both folders are.
-
-    Raises:
-        DataError: there is none; the message lists what is missing in each.
-    """
-    missing = []
-    for paths in candidates:
-        gaps = [path for path in (paths.json_path, paths.png_dir, paths.images_dir) if not path.exists()]
-        if not gaps:
-            return paths
-        missing += gaps
-    tried = "\n  ".join(str(path) for path in dict.fromkeys(missing))
-    raise DataError(
-        f"The split '{split}' was not found. These paths are missing (one layout's would do):\n  {tried}\n"
-        "Give the folder of the datasets with --data or the environment variable PISR_DATASETS."
-    )
+def cityscapes_image_path(images_dir: Path, file_name: str) -> Path:
+    """Where Cityscapes' image of a JSON's `file_name` lies."""
+    name = Path(file_name).name.replace("_gtFine_leftImg8bit", "_leftImg8bit")
+    return images_dir / name.split("_", maxsplit=1)[0] / name

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from pisr_core.errors import DataError
@@ -46,6 +46,27 @@ def read_image(path: Path, annotated_size: tuple[int, int] | None = None) -> UIn
             f"{annotated_size[1]}. Use the image that was annotated, at the same size."
         )
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def image_size(path: Path, upright: bool = True) -> tuple[int, int]:
+    """(H, W) of an image in pixels from its header alone.
+
+    Args:
+        path: the file.
+        upright: turned as its EXIF orientation says, as `read_image` does; else as stored.
+
+    Raises:
+        DataError: the file is missing or broken.
+    """
+    try:
+        with Image.open(path) as image:
+            height, width = _size(image)
+            turned = upright and image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            return (width, height) if turned else (height, width)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such image. Put it there.") from None
+    except BROKEN_IMAGE_ERRORS as error:
+        raise DataError(f"{path}: cannot be read as an image ({error}). Replace or remove it.") from error
 
 
 def _size(image: Image.Image) -> tuple[int, int]:

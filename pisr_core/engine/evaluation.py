@@ -5,20 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed
-from jaxtyping import Shaped
+from torch.utils.data import DataLoader
 
 from pisr_core.config import DataConfig
 from pisr_core.data.loading import EvaluationBatch, evaluation_loader
 from pisr_core.errors import DataError
-from pisr_core.metrics.panoptic_quality import PanopticQuality
 from pisr_core.metrics.result import EvaluationResult
-from pisr_core.metrics.semantic import MeanIoU
+from pisr_core.metrics.scores import Scores
 from pisr_core.models import PanopticModel
-from pisr_core.structures import Category, PanopticDataset, PanopticResult
+from pisr_core.structures import Category, PanopticDataset, PanopticResult, Sample
 
 
 def evaluate(
@@ -32,8 +32,11 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     rank: int = 0,
     world_size: int = 1,
+    instances: bool = True,
+    official_instances: Path | None = None,
+    observe: Callable[[Sample, PanopticResult], None] | None = None,
 ) -> EvaluationResult:
-    """PQ of the merged maps and mIoU of the semantic maps, at the annotation's size.
+    """PQ and AP of the merged maps, mIoU of the semantic maps, at the annotation's size.
 
     Args:
         model: is on `device`; the modes of its modules are afterwards what they were.
@@ -46,32 +49,52 @@ def evaluate(
         progress: called with (done, total) images of this process after each batch.
         rank: this process.
         world_size: processes of torch's process group; all get the scores of all images.
+        instances: count AP too.
+        official_instances: see `pisr_core.metrics.scores.Scores`.
+        observe: called with each image of this process and its prediction, in the dataset's order.
 
     Raises:
         DataError: other classes than the model's, or an image without an annotation.
     """
     start = time.perf_counter()
-    _check_classes(model.categories, dataset.categories)
+    check_classes(model.categories, dataset.categories)
     loader = evaluation_loader(
         dataset, config, batch_size, rank, world_size, workers, model.size_divisor, device, limit
     )
-    quality, iou = PanopticQuality(model.categories), MeanIoU(len(model.categories))
-    done, total = 0, sum(len(batch) for batch in loader.batch_sampler or ())
-    with inference(model):
-        for batch in loader:
-            for sample, result in zip(batch.samples, run(model, batch, device), strict=True):
-                if sample.panoptic is None:
-                    raise DataError(f"{sample.file_name}: has no annotation. Use a split that has them all.")
-                quality.update(result.panoptic, sample.panoptic)
-                iou.update(result.semantic, sample.panoptic.semantic())
-            done += len(batch.samples)
-            if progress is not None:
-                progress(done, total)
+    scores = Scores(model.categories, instances, official_instances)
+    for sample, result in predictions(model, loader, device, progress):
+        if sample.panoptic is None:
+            raise DataError(f"{sample.file_name}: has no annotation. Use a split that has them all.")
+        scores.update(sample.image_id, sample.file_name, result.panoptic, sample.panoptic, result.semantic)
+        if observe is not None:
+            observe(sample, result)
     if world_size > 1:
-        quality.state, iou.state = _summed(quality.state, device), _summed(iou.state, device)
-        done = int(_summed(np.array([done]), device)[0])
-    seconds = time.perf_counter() - start
-    return EvaluationResult(model.categories, quality.result(), iou.result(), done, seconds)
+        scores = _gathered(scores, Scores(model.categories, instances), world_size)
+    return scores.result(time.perf_counter() - start)
+
+
+def predictions(
+    model: PanopticModel,
+    loader: DataLoader[Any],
+    device: torch.device,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[tuple[Sample, PanopticResult]]:
+    """Each image of an `evaluation_loader` with its prediction, in order.
+
+    Args:
+        model: is on `device`; the modes of its modules are afterwards what they were.
+        loader: what to predict.
+        device: where the model computes.
+        progress: called with (done, total) images after each batch.
+    """
+    done, total = 0, sum(len(batch) for batch in loader.batch_sampler or ())
+    for batch in loader:
+        with inference(model):
+            results = run(model, batch, device)
+        yield from zip(batch.samples, results, strict=True)
+        done += len(batch.samples)
+        if progress is not None:
+            progress(done, total)
 
 
 def run(model: PanopticModel, batch: EvaluationBatch, device: torch.device) -> list[PanopticResult]:
@@ -94,7 +117,8 @@ def inference(model: torch.nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _check_classes(of_model: Sequence[Category], of_dataset: Sequence[Category]) -> None:
+def check_classes(of_model: Sequence[Category], of_dataset: Sequence[Category]) -> None:
+    """Raises `DataError` when a dataset has other classes than a model."""
     known, found = ([(c.id, c.name, c.isthing) for c in classes] for classes in (of_model, of_dataset))
     if known != found:
         strange = sorted(name for _, name, _ in set(known) ^ set(found)) or ["their order"]
@@ -104,8 +128,10 @@ def _check_classes(of_model: Sequence[Category], of_dataset: Sequence[Category])
         )
 
 
-def _summed(state: Shaped[np.ndarray, "*shape"], device: torch.device) -> Shaped[np.ndarray, "*shape"]:
-    """The sum over all processes."""
-    total = torch.from_numpy(state).to(device)
-    torch.distributed.all_reduce(total)
-    return total.cpu().numpy()
+def _gathered(scores: Scores, total: Scores, world_size: int) -> Scores:
+    """Adds the states of all processes to `total`, in the same order in each."""
+    states: list[Any] = [None] * world_size
+    torch.distributed.all_gather_object(states, scores.state())
+    for state in states:
+        total.merge(state)
+    return total

@@ -85,7 +85,7 @@ def predict(
     if not images:
         raise DataError("\n".join(failed) or "no images to predict. Name images, folders or patterns.")
     written: list[PredictedImage] = []
-    names = _distinct_names(images)
+    names = distinct_names(images)
     with (
         CocoPanopticWriter(out / "panoptic.json", out / "panoptic", model.categories) as writer,
         inference(model),
@@ -147,7 +147,7 @@ def _images_among(paths: Iterable[Path], exclude: Path) -> list[Path]:
     )
 
 
-def _distinct_names(images: Sequence[Path]) -> list[str]:
+def distinct_names(images: Sequence[Path]) -> list[str]:
     """The file names; of those with equal stems the second gets `-2` and so on."""
     taken: set[str] = set()
     names = []

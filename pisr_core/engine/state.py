@@ -138,14 +138,20 @@ def read_state(path: Path) -> TrainingState:
 
 def check_same_run(path: Path, saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     """Raises `TrainingError` naming every setting in which a run differs from the saved one."""
-    before, now = _flat(saved), _flat(json.loads(json.dumps(current)))
-    keys = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
-    changed = [f"{key}: {before.get(key)} → {now.get(key)}" for key in keys]
+    changed = changed_settings(saved, current)
     if changed:
         raise TrainingError(
             f"{path} is the state of another run ({'; '.join(changed)}). Resume with the settings in its "
             "config.toml and with the same data, or start a new run with --weights and another --out."
         )
+
+
+def changed_settings(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """`key: before → now` of every value in which two nested tables differ."""
+    # Through JSON, which makes lists of tuples.
+    before, now = (_flat(json.loads(json.dumps(table))) for table in (saved, current))
+    keys = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
+    return [f"{key}: {before.get(key)} → {now.get(key)}" for key in keys]
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

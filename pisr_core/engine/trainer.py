@@ -203,6 +203,7 @@ class Trainer:
             progress=self.audience.on_evaluating,
             rank=accelerator.process_index,
             world_size=accelerator.num_processes,
+            instances=False,  # AP takes longer than all other scores; `pisr eval` counts it
         )
         scores = result.to_json()
         pq = scores["panoptic"]["all"]["pq"] or 0.0  # undefined without any segment

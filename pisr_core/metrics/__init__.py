@@ -1,1 +1,1 @@
-"""Scores: panoptic quality and mean intersection over union."""
+"""Scores, counted in one pass: PQ, mask AP, mIoU, iIoU, segment confusion and the largest mistakes."""

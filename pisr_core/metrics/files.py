@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-
-import numpy as np
 
 from pisr_core.data.coco_files import (
     AnnotationRecord,
@@ -17,12 +17,15 @@ from pisr_core.data.coco_files import (
     read_panoptic_png,
 )
 from pisr_core.errors import DataError
-from pisr_core.metrics.panoptic_quality import PanopticQuality
+from pisr_core.metrics.overlaps import Overlaps, segment_overlaps
 from pisr_core.metrics.result import EvaluationResult
-from pisr_core.metrics.semantic import MeanIoU
+from pisr_core.metrics.scores import Scores
 from pisr_core.structures import PanopticSegmentation
 
 log = logging.getLogger(__name__)
+
+IMAGES_AHEAD = 8
+"""So many pairs of maps may wait in memory."""
 
 
 def evaluate_files(
@@ -31,8 +34,10 @@ def evaluate_files(
     predictions_dir: Path | None = None,
     annotations_dir: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    instances: bool = True,
+    official_instances: Path | None = None,
 ) -> EvaluationResult:
-    """PQ, and the mIoU of the panoptic maps, over all annotated images.
+    """All scores of the panoptic maps, over all annotated images.
 
     Args:
         predictions_json: the predictions; their `annotations` are what is read.
@@ -40,6 +45,8 @@ def evaluate_files(
         predictions_dir: folder of the predicted PNGs; the JSON's path without `.json` by default.
         annotations_dir: likewise for the ground truth.
         progress: called with (done, total) after each image.
+        instances: count AP too.
+        official_instances: see `Scores`.
 
     Raises:
         DataError: a file is missing or broken, an image has no prediction, sizes differ, or a PNG and its
@@ -52,21 +59,17 @@ def evaluate_files(
     truth_dir = annotations_dir or annotations_json.with_suffix("")
     prediction_dir = predictions_dir or predictions_json.with_suffix("")
 
-    quality, iou = PanopticQuality(truths.categories), MeanIoU(len(truths.categories))
+    def read(image_id: int | str) -> _Pair:
+        return _read_pair(prediction_dir, predictions.annotations[image_id], truth_dir, truths.annotations[image_id])
+
+    scores = Scores(truths.categories, instances, official_instances)
+    file_names = {image.id: image.file_name for image in truths.images}
     areas = _listed_areas(annotations_json)
     wrong_areas = 0
-    for done, (image_id, record) in enumerate(truths.annotations.items(), start=1):
-        truth = _read(truth_dir, record)
-        prediction = _read(prediction_dir, predictions.annotations[image_id])
-        try:
-            quality.update(prediction, truth)
-        except DataError as error:
-            raise DataError(
-                f"{prediction_dir / predictions.annotations[image_id].file_name} against "
-                f"{truth_dir / record.file_name}: {error} Write the PNG and its JSON from the same map."
-            ) from None
-        iou.update(prediction.semantic(), truth.semantic())
-        wrong_areas += _count_wrong_areas(truth, areas.get(image_id, {}))
+    pairs = zip(truths.annotations, _read_ahead(read, truths.annotations), strict=True)
+    for done, (image_id, (prediction, truth, overlaps)) in enumerate(pairs, start=1):
+        scores.add(image_id, file_names[image_id], prediction, overlaps, truth)
+        wrong_areas += _count_wrong_areas(overlaps, areas.get(image_id, {}))
         if progress is not None:
             progress(done, len(truths.annotations))
     if wrong_areas:
@@ -75,8 +78,39 @@ def evaluate_files(
             annotations_json,
             wrong_areas,
         )
-    seconds = time.perf_counter() - start
-    return EvaluationResult(truths.categories, quality.result(), iou.result(), len(truths.annotations), seconds)
+    return scores.result(time.perf_counter() - start)
+
+
+_Pair = tuple[PanopticSegmentation, PanopticSegmentation, Overlaps]
+
+
+def _read_pair(
+    prediction_dir: Path, predicted: AnnotationRecord, truth_dir: Path, annotated: AnnotationRecord
+) -> _Pair:
+    """One image's prediction and annotation, and what they share."""
+    prediction, truth = _read(prediction_dir, predicted), _read(truth_dir, annotated)
+    try:
+        return prediction, truth, segment_overlaps(truth, prediction)
+    except DataError as error:
+        raise DataError(
+            f"{prediction_dir / predicted.file_name} against {truth_dir / annotated.file_name}: {error} "
+            "Write the PNG and its JSON from the same map."
+        ) from None
+
+
+def _read_ahead(read: Callable[[int | str], _Pair], image_ids: Iterable[int | str]) -> Iterator[_Pair]:
+    """What `read` gives for each id, in order, a few images ahead in threads: decoding does not hold Python's lock."""
+    with ThreadPoolExecutor() as pool:
+        waiting: deque[Future[_Pair]] = deque()
+        try:
+            for image_id in image_ids:
+                waiting.append(pool.submit(read, image_id))
+                if len(waiting) > IMAGES_AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _check_complete(predictions: CocoPanopticFile, truths: CocoPanopticFile, path: Path) -> None:
@@ -101,7 +135,6 @@ def _listed_areas(path: Path) -> dict[int | str, dict[int, int]]:
     }
 
 
-def _count_wrong_areas(truth: PanopticSegmentation, listed: dict[int, int]) -> int:
-    present, areas = np.unique(truth.ids, return_counts=True)
-    counted = zip(present.tolist(), areas.tolist(), strict=True)
-    return sum(listed.get(segment_id, area) != area for segment_id, area in counted)
+def _count_wrong_areas(overlaps: Overlaps, listed: dict[int, int]) -> int:
+    counted = zip(overlaps.truth, overlaps.true_areas.tolist(), strict=True)
+    return sum(area > 0 and listed.get(segment.id, area) != area for segment, area in counted)

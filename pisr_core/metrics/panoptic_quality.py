@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 
-from pisr_core.errors import DataError
-from pisr_core.structures import VOID_ID, Category, PanopticSegmentation
+from pisr_core.metrics.overlaps import Overlaps
+from pisr_core.structures import Category
 
 COLUMNS = ("iou", "tp", "fp", "fn")
 """What is summed for each class: the IoU of the matches, and how many segments matched or failed to."""
@@ -75,13 +75,62 @@ class PanopticQualityResult:
     per_class: tuple[ClassQuality, ...]
 
 
-class PanopticQuality:
-    """Sums what PQ needs, image by image.
+@dataclass(frozen=True)
+class Matches:
+    """Which of an image's predicted segments are right.
+
+    Attributes:
+        iou: (t, p) IoU of each match of an annotated and a predicted segment, 0 where there is none.
+        ignored: predicted segments that are no mistake because they lie mostly on void or on crowd.
+    """
+
+    iou: Float[np.ndarray, "t p"]
+    ignored: Bool[np.ndarray, " p"]
+
+
+def match_segments(overlaps: Overlaps) -> Matches:
+    """Matches the segments of one image.
 
     A predicted and an annotated segment match when they share the class and their IoU is above 0.5, void
     pixels left out of the prediction. Crowd segments match nothing. A prediction of which more than half
     lies on void and on crowd of its class is no false positive (Kirillov et al., Panoptic Segmentation,
     CVPR 2019; numerically as panopticapi).
+    """
+    areas, shared = overlaps.predicted_areas, overlaps.shared
+    union = areas + overlaps.true_areas[:, None] - shared - overlaps.on_void
+    iou = shared / np.maximum(union, 1)
+    may_match = (overlaps.true_classes[:, None] == overlaps.predicted_classes) & ~overlaps.crowd[:, None]
+    ignored_pixels = overlaps.on_void.copy()
+    # Of several crowd segments of a class the last one counts, as in panopticapi.
+    crowds = {segment.category: index for index, segment in enumerate(overlaps.truth) if segment.iscrowd}
+    for category, index in crowds.items():
+        ignored_pixels += shared[index] * (overlaps.predicted_classes == category)
+    return Matches(np.where(may_match & (iou > 0.5), iou, 0.0), ignored_pixels / areas > 0.5)
+
+
+def image_counts(overlaps: Overlaps, matches: Matches, num_classes: int) -> Float[np.ndarray, "classes 4"]:
+    """What one image adds to PQ, with the columns `COLUMNS`."""
+    counts = np.zeros((num_classes, len(COLUMNS)))
+    iou, tp, fp, fn = counts.T
+    true, predicted = np.nonzero(matches.iou)
+    matched_classes = overlaps.true_classes[true]
+    np.add.at(iou, matched_classes, matches.iou[true, predicted])
+    np.add.at(tp, matched_classes, 1)
+    missed, superfluous = ~overlaps.crowd, ~matches.ignored
+    missed[true], superfluous[predicted] = False, False
+    np.add.at(fn, overlaps.true_classes[missed], 1)
+    np.add.at(fp, overlaps.predicted_classes[superfluous], 1)
+    return counts
+
+
+def image_pq(counts: Float[np.ndarray, "classes 4"]) -> float | None:
+    """PQ of one image, 0–100: the mean over the classes that it has; `None` without any."""
+    iou, tp, fp, fn = counts[counts[:, 1:].any(axis=1)].T
+    return 100 * float((iou / (tp + 0.5 * fp + 0.5 * fn)).mean()) if len(iou) else None
+
+
+class PanopticQuality:
+    """Sums what PQ needs, image by image.
 
     Attributes:
         categories: the dataset's.
@@ -92,55 +141,9 @@ class PanopticQuality:
         self.categories = tuple(categories)
         self.state: Float[np.ndarray, "classes 4"] = np.zeros((len(self.categories), len(COLUMNS)))
 
-    def update(self, prediction: PanopticSegmentation, truth: PanopticSegmentation) -> None:
-        """Adds one image.
-
-        Raises:
-            DataError: maps of different sizes, or segments that are in a map but not in its list or (for
-                predictions) the other way round.
-        """
-        if prediction.ids.shape != truth.ids.shape:
-            raise DataError(f"predicted map of {_size(prediction)} for an annotation of {_size(truth)} pixels.")
-        truth_areas, predicted_areas, overlaps = _overlaps(truth, prediction)
-        _check_listed(truth, truth_areas, "annotation")
-        _check_listed(prediction, predicted_areas, "prediction")
-        for segment in prediction.segments:
-            if segment.id not in predicted_areas:
-                raise DataError(f"prediction: segment {segment.id} is listed but has no pixel in the map.")
-
-        iou, tp, fp, fn = range(len(COLUMNS))
-        true_segments = {segment.id: segment for segment in truth.segments}
-        predicted_segments = {segment.id: segment for segment in prediction.segments}
-        matched: set[int] = set()
-        found: set[int] = set()
-        for (true_id, predicted_id), overlap in overlaps.items():
-            true, predicted = true_segments.get(true_id), predicted_segments.get(predicted_id)
-            if true is None or predicted is None or true.iscrowd or true.category != predicted.category:
-                continue
-            on_void = overlaps.get((VOID_ID, predicted_id), 0)
-            ratio = overlap / (predicted_areas[predicted_id] + truth_areas[true_id] - overlap - on_void)
-            if ratio > 0.5:
-                self.state[true.category, [iou, tp]] += (ratio, 1)
-                found.add(true_id)
-                matched.add(predicted_id)
-
-        for segment in truth.segments:
-            if not segment.iscrowd and segment.id not in found:
-                self.state[segment.category, fn] += 1
-        # Of several crowd segments of a class the last one counts, as in panopticapi.
-        crowds = {segment.category: segment.id for segment in truth.segments if segment.iscrowd}
-        for segment in prediction.segments:
-            if segment.id in matched:
-                continue
-            ignored = overlaps.get((VOID_ID, segment.id), 0)
-            if segment.category in crowds:
-                ignored += overlaps.get((crowds[segment.category], segment.id), 0)
-            if ignored / predicted_areas[segment.id] <= 0.5:
-                self.state[segment.category, fp] += 1
-
-    def merge(self, other: PanopticQuality) -> None:
-        """Adds what another one has seen."""
-        self.state += other.state
+    def merge(self, state: Float[np.ndarray, "classes 4"]) -> None:
+        """Adds the counts of an image, or the state of another one."""
+        self.state += state
 
     def result(self) -> PanopticQualityResult:
         """The scores of all images so far."""
@@ -152,42 +155,6 @@ class PanopticQuality:
             stuff=_mean([quality for quality, thing in zip(per_class, flags, strict=True) if not thing]),
             per_class=per_class,
         )
-
-
-def _overlaps(
-    truth: PanopticSegmentation, prediction: PanopticSegmentation
-) -> tuple[dict[int, int], dict[int, int], dict[tuple[int, int], int]]:
-    """Pixels of each annotated id, of each predicted id and of each pair of them."""
-    pairs = (truth.ids.astype(np.int64) << 32 | prediction.ids).ravel()
-    # Neighbours mostly agree: sorting runs of equal pairs instead of pixels is many times faster.
-    starts = np.flatnonzero(np.concatenate(([True], pairs[1:] != pairs[:-1])))
-    lengths = np.diff(starts, append=pairs.size)
-    present, inverse = np.unique(pairs[starts], return_inverse=True)
-    counts = np.bincount(inverse, weights=lengths).astype(np.int64)
-    true_ids, predicted_ids = present >> 32, present & 0xFFFFFFFF
-    keys = zip(true_ids.tolist(), predicted_ids.tolist(), strict=True)
-    return (
-        _sums(true_ids, counts),
-        _sums(predicted_ids, counts),
-        dict(zip(keys, counts.tolist(), strict=True)),
-    )
-
-
-def _sums(ids: Int[np.ndarray, " pairs"], counts: Int[np.ndarray, " pairs"]) -> dict[int, int]:
-    present, inverse = np.unique(ids, return_inverse=True)
-    totals = np.bincount(inverse, weights=counts).astype(np.int64)
-    return dict(zip(present.tolist(), totals.tolist(), strict=True))
-
-
-def _check_listed(segmentation: PanopticSegmentation, areas: dict[int, int], name: str) -> None:
-    unlisted = areas.keys() - {segment.id for segment in segmentation.segments} - {VOID_ID}
-    if unlisted:
-        raise DataError(f"{name}: segment {min(unlisted)} is in the map but not in the list of segments.")
-
-
-def _size(segmentation: PanopticSegmentation) -> str:
-    height, width = segmentation.ids.shape
-    return f"{height}×{width}"
 
 
 def _class_quality(row: Float[np.ndarray, " columns"]) -> ClassQuality:

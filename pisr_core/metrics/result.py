@@ -1,4 +1,4 @@
-"""The scores of one evaluation, as JSON and tables show them."""
+"""The scores of one evaluation, as JSON, tables and reports show them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pisr_core.metrics.confusion import SegmentConfusion
+from pisr_core.metrics.detections import InstanceResult
 from pisr_core.metrics.panoptic_quality import PanopticQualityResult
 from pisr_core.metrics.semantic import SemanticResult
+from pisr_core.metrics.worst import ImageScore
 from pisr_core.structures import Category
 
 
@@ -16,9 +19,12 @@ class EvaluationResult:
     """Scores of predictions over a dataset.
 
     Attributes:
-        categories: the dataset's; both `per_class` have their order.
+        categories: the dataset's; every `per_class` has their order.
         panoptic: PQ.
-        semantic: mIoU.
+        semantic: mIoU, and on Cityscapes iIoU.
+        instance: mask AP, `None` where it was not counted.
+        confusion: which classes' segments are taken for which.
+        worst: the images with the most mistaken pixels, the worst first.
         images: number of images.
         seconds: wall time.
     """
@@ -26,20 +32,29 @@ class EvaluationResult:
     categories: tuple[Category, ...]
     panoptic: PanopticQualityResult
     semantic: SemanticResult
+    instance: InstanceResult | None
+    confusion: SegmentConfusion
+    worst: tuple[ImageScore, ...]
     images: int
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; classes are keyed by their category id as text."""
-        panoptic, semantic = asdict(self.panoptic), asdict(self.semantic)
+        """The scores as plain values; classes are keyed by their category id as text, no score is `None`.
+
+        `semantic` has the iIoU, and `instance` is there, only where they were counted.
+        """
+        panoptic = asdict(self.panoptic)
         panoptic["per_class"] = self._by_category(panoptic["per_class"])
-        semantic["per_class"] = self._by_category(semantic["per_class"])
-        return {
-            "panoptic": panoptic,
-            "semantic": semantic,
-            "images": self.images,
-            "seconds": round(self.seconds, 3),
-        }
+        scores = {"panoptic": panoptic, "semantic": self._by_class(asdict(self.semantic))}
+        if self.semantic.iiou_per_class is None:
+            scores["semantic"] = {k: v for k, v in scores["semantic"].items() if not k.startswith("iiou")}
+        if self.instance is not None:
+            scores["instance"] = self._by_class(asdict(self.instance))
+        return {**scores, "images": self.images, "seconds": round(self.seconds, 3)}
+
+    def _by_class(self, scores: dict[str, Any]) -> dict[str, Any]:
+        """The scores with their tuples, which have an item for each class, keyed by category."""
+        return {k: self._by_category(v) if isinstance(v, tuple) else v for k, v in scores.items()}
 
     def _by_category(self, values: Sequence[Any]) -> dict[str, Any]:
         return {str(category.id): value for category, value in zip(self.categories, values, strict=True)}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int
 
 from pisr_core.errors import DataError
-from pisr_core.structures import IGNORE_INDEX
+from pisr_core.structures import IGNORE_INDEX, Segment
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,17 @@ class SemanticResult:
         miou: mean of the classes' IoU, over those that the annotation or the prediction has.
         pixel_accuracy: share of the labelled pixels whose class is right.
         per_class: IoU of each class.
+        iiou: Cityscapes' mean iIoU of its thing classes.
+        iiou_categories: the same of its groups of thing classes, human and vehicle.
+        iiou_per_class: iIoU of each class, `None` for stuff; `None` as a whole on other datasets.
     """
 
     miou: float | None
     pixel_accuracy: float | None
     per_class: tuple[float | None, ...]
+    iiou: float | None = None
+    iiou_categories: float | None = None
+    iiou_per_class: tuple[float | None, ...] | None = None
 
 
 class MeanIoU:
@@ -41,16 +48,18 @@ class MeanIoU:
         self.num_classes = num_classes
         self.state: Int[np.ndarray, "classes columns"] = np.zeros((num_classes, num_classes + 1), np.int64)
 
-    def update(self, prediction: UInt8[np.ndarray, "H W"], truth: UInt8[np.ndarray, "H W"]) -> None:
-        """Adds one image; in both maps `IGNORE_INDEX` stands for no class."""
-        labelled = truth != IGNORE_INDEX
-        columns = np.minimum(prediction[labelled], self.num_classes).astype(np.int64)
-        cells = truth[labelled] * np.int64(self.num_classes + 1) + columns
-        self.state += np.bincount(cells, minlength=self.state.size).reshape(self.state.shape)
+    def update(self, truth: Sequence[Segment], pixels: Int[np.ndarray, "rows columns"]) -> None:
+        """Adds one image.
 
-    def merge(self, other: MeanIoU) -> None:
-        """Adds what another one has seen."""
-        self.state += other.state
+        Args:
+            truth: the t annotated segments.
+            pixels: (t + 1, classes + 1) their pixels by predicted class, as `class_overlaps` counts them.
+        """
+        np.add.at(self.state, [segment.category for segment in truth], pixels[1:])
+
+    def merge(self, state: Int[np.ndarray, "classes columns"]) -> None:
+        """Adds the state of another one."""
+        self.state += state
 
     def result(self) -> SemanticResult:
         """The scores of all images so far."""

@@ -41,6 +41,14 @@ class PanopticModel(nn.Module, ABC):
         """RGB values in 0–255, of any type, to what the backbone expects."""
         return (images - self.pixel_mean) / self.pixel_std  # type: ignore[operator]
 
+    def first_stage(self, images: Shaped[Tensor, "b 3 H W"]) -> Any:
+        """All that comes before the relation, and so does not depend on K, for RGB images with values in 0–255."""
+        raise NotImplementedError
+
+    def second_stage(self, first: Any) -> Any:
+        """The output of the network, from `first_stage`'s; I has the present `config.relation.top_k` maps."""
+        raise NotImplementedError
+
     @abstractmethod
     def target_generator(self) -> TargetGenerator:
         """What turns an annotation into the targets that `losses` reads."""

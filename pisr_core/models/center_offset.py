@@ -45,8 +45,16 @@ class CenterOffsetModel(PanopticModel):
 
     def forward(self, images: Shaped[Tensor, "b 3 H W"]) -> DeepLabOutput:
         """Both stages' predictions for RGB images with values in 0–255."""
+        return self.second_stage(self.first_stage(images))
+
+    def first_stage(self, images: Shaped[Tensor, "b 3 H W"]) -> tuple[Float[Tensor, "b c h w"], DeepLabPrediction]:
+        """F, and S, M and O of the initial heads."""
         features = self.decode(self.backbone(self.normalize(images)))
-        initial = self.initial_heads(features)
+        return features, self.initial_heads(features)
+
+    def second_stage(self, first: tuple[Float[Tensor, "b c h w"], DeepLabPrediction]) -> DeepLabOutput:
+        """The relation and the final heads, as far as the model has them."""
+        features, initial = first
         if self.relation is None or self.final_heads is None:
             return DeepLabOutput(final=initial)
         semantic, instances = initial.semantic, self.instances(initial)

@@ -39,7 +39,7 @@ class TransformerDecoder(nn.Module):
         positions = sine_positions((memory.shape[2], memory.shape[3]), memory.shape[1], memory.device)
         memory = memory.flatten(2).transpose(1, 2)
         query_positions = self.query_embed.weight
-        queries = torch.zeros_like(query_positions).expand(len(memory), -1, -1)
+        queries = torch.zeros_like(query_positions).expand(memory.shape[0], -1, -1)
         outputs = []
         for layer in self.layers:
             queries = layer(queries, query_positions, memory, positions)

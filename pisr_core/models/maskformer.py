@@ -31,6 +31,8 @@ from pisr_core.structures import (
 SMALLEST_PROBABILITY = 1e-6
 """Floor of the probabilities whose logarithm stands for S's logits."""
 
+FirstStage = tuple[Float[Tensor, "b c h w"], Float[Tensor, "l b q d"], Sequence[MaskPrediction]]
+
 
 class MaskFormer(PanopticModel):
     """Backbone → pixel decoder (F) → queries and initial heads (S, I) → relation (F_pan) → final heads.
@@ -62,9 +64,17 @@ class MaskFormer(PanopticModel):
 
     def forward(self, images: Shaped[Tensor, "b 3 H W"]) -> MaskFormerOutput:
         """Both stages' predictions for RGB images with values in 0–255."""
+        return self.second_stage(self.first_stage(images))
+
+    def first_stage(self, images: Shaped[Tensor, "b 3 H W"]) -> FirstStage:
+        """F, the queries of all decoder layers, and what the initial heads say of each layer's."""
         features, context = self.pixel_decoder(self.backbone(self.normalize(images)))
         queries = self.transformer_decoder(context)
-        *auxiliary, initial = self.initial_heads(queries, features)
+        return features, queries, self.initial_heads(queries, features)
+
+    def second_stage(self, first: FirstStage) -> MaskFormerOutput:
+        """The relation and the final heads, as far as the model has them."""
+        features, queries, (*auxiliary, initial) = first
         if self.relation is None or self.final_heads is None:
             return MaskFormerOutput(final=initial, auxiliary=tuple(auxiliary))
         semantic, instances = self.semantic(initial), self.instances(initial)

@@ -68,6 +68,9 @@ class FPNHeads(nn.Module):
         return {"semantic": self.semantic_weight * semantic, **regions}
 
 
+FirstStage = tuple[Float[Tensor, "b c h w"], FPNProposals, FPNPrediction]
+
+
 class PanopticFPN(PanopticModel):
     """Backbone → pyramid and semantic branch (F), proposals → initial heads (S, I) → relation (F_pan) → final heads.
 
@@ -112,19 +115,27 @@ class PanopticFPN(PanopticModel):
 
     def forward(self, images: Shaped[Tensor, "b 3 H W"]) -> FPNOutput:
         """Both stages' predictions for RGB images with values in 0–255."""
+        return self.second_stage(self.first_stage(images))
+
+    def first_stage(self, images: Shaped[Tensor, "b 3 H W"]) -> FirstStage:
+        """F, the proposals and the initial predictions, which hold the pyramid."""
         pyramid = self.pyramid(self.backbone(self.normalize(images)))
         features = torch.cat((self.semantic_branch(pyramid), pyramid["p2"]), dim=1)
         proposals = self.proposals(images, pyramid)
+        detect = not self.training if self.relation is None else self.relation.uses_instances
+        return features, proposals, self.initial_heads(features, pyramid, proposals, detect)
+
+    def second_stage(self, first: FirstStage) -> FPNOutput:
+        """The relation and the final heads, as far as the model has them."""
+        features, proposals, initial = first
         if self.relation is None or self.final_heads is None:
-            prediction = self.initial_heads(features, pyramid, proposals, detect=not self.training)
-            return FPNOutput(prediction, proposals)
-        initial = self.initial_heads(features, pyramid, proposals, detect=self.relation.uses_instances)
+            return FPNOutput(initial, proposals)
         semantic, instances = initial.semantic, self.instances(initial)
         if self.config.relation.detach:
             semantic, instances = semantic.detach(), instances.detach()
         relational = self.relation(features, semantic, instances)
         p2 = relational[:, self.config.fpn.semantic_channels :]
-        final = self.final_heads(relational, relate_pyramid(pyramid, p2), proposals, detect=not self.training)
+        final = self.final_heads(relational, relate_pyramid(initial.pyramid, p2), proposals, detect=not self.training)
         return FPNOutput(final, proposals, initial, instances)
 
     def instances(self, prediction: FPNPrediction) -> Float[Tensor, "b k h w"]:

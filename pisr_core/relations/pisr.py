@@ -48,8 +48,9 @@ class PISR(Relation):
         self.normalization = normalization
         self.residual = residual
         self.encoding_norm = nn.LayerNorm(channels, bias=False) if encoding_norm else nn.Identity()
-        self.reweighting = Reweighting(channels) if reweight else None
+        # Before the reweighting, so that a seed gives the same attention with and without it.
         self.attention = PanopticRelationalAttention(channels, num_classes + top_k, inner_channels, fused)
+        self.reweighting = Reweighting(channels) if reweight else None
         if residual:
             nn.init.zeros_(self.attention.g_q.weight)
 

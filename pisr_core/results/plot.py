@@ -1,4 +1,4 @@
-"""Curves of results: quality over cost, over K, over steps."""
+"""Curves of results (quality over cost, over K, over steps) and matrices of counts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pisr_core.weights.atomic import written_whole
@@ -37,8 +41,13 @@ class Series:
     joined: bool = True
 
 
-def draw_plot(path: Path, series: Sequence[Series], title: str, x_label: str, y_label: str) -> None:
-    """Draws one plot with a legend into a PNG, SVG or PDF file, as its suffix says."""
+def draw_plot(
+    path: Path, series: Sequence[Series], title: str, x_label: str, y_label: str, x_ticks: Sequence[str] = ()
+) -> None:
+    """Draws one plot with a legend into a PNG, SVG or PDF file, as its suffix says.
+
+    `x_ticks` names the positions 0, 1, 2 …
+    """
     # A figure of its own, without pyplot, needs no screen and leaves no global state.
     figure = Figure(figsize=(7.2, 4.6), layout="constrained")
     axes = figure.add_subplot()
@@ -59,9 +68,47 @@ def draw_plot(path: Path, series: Sequence[Series], title: str, x_label: str, y_
     axes.set_title(title, loc="left")
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
+    if x_ticks:
+        axes.set_xticks(range(len(x_ticks)), x_ticks)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if len(series) > 1:
         axes.legend(frameon=False)
     with written_whole(path) as part:
         figure.savefig(part, format=path.suffix[1:] or "png", dpi=150)
+
+
+WRITTEN_OUT = 24
+"""The most rows of a matrix whose numbers are written into its cells."""
+
+
+def draw_confusion(counts: Int[np.ndarray, "n n"], names: Sequence[str]) -> UInt8[np.ndarray, "H W 3"]:
+    """A picture of a confusion matrix: colours are shares of the row, numbers the counts.
+
+    Args:
+        counts: by annotated (rows) and predicted class.
+        names: of the classes.
+    """
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    few = len(names) <= WRITTEN_OUT
+    cell = 0.42 if few else 0.17  # inches
+    figure = Figure(figsize=(2.2 + cell * len(names), 1.6 + cell * len(names)), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=9 if few else 7)
+    axes.set_yticks(range(len(names)), names, fontsize=9 if few else 7)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("annotated")
+    if few:
+        _write_counts(axes, counts, shares)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _write_counts(axes: Axes, counts: Int[np.ndarray, "n n"], shares: Float[np.ndarray, "n n"]) -> None:
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        color = "white" if shares[row, column] > 0.5 else "#1f2328"
+        axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=8, color=color)

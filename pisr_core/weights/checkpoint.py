@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -80,10 +81,27 @@ def read_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: the file is missing, truncated, no safetensors file, not written by `pisr`, or its
             config is unknown to this version.
     """
+    with _opened(path) as file:
+        header = _header(path, file.metadata() or {})
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    return _assemble(path, header, state)
+
+
+def read_info(path: Path) -> dict[str, Any]:
+    """Where a checkpoint's weights come from, without reading them.
+
+    Raises:
+        CheckpointError: as `read_checkpoint`.
+    """
+    with _opened(path) as file:
+        return _assemble(path, _header(path, file.metadata() or {}), {}).info
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as file:
-            header = _header(path, file.metadata() or {})
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            yield file
     except FileNotFoundError:
         raise CheckpointError(
             f"{path}: no such file. Name a checkpoint that `pisr train` wrote, such as RUN/best.safetensors."
@@ -93,7 +111,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"{path}: not a whole safetensors file ({error}). It was cut short or is of another kind: "
             "copy it again, or name a checkpoint that `pisr train` wrote."
         ) from error
-    return _assemble(path, header, state)
 
 
 def _header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -2,42 +2,56 @@ import numpy as np
 import pytest
 
 from pisr_core.errors import DataError
+from pisr_core.metrics.overlaps import class_overlaps
 from pisr_core.metrics.semantic import MeanIoU
 
 
-def test_hand_computed_scores():
-    truth = np.array([[0, 0, 1, 1, 255, 1]], np.uint8)
-    prediction = np.array([[0, 1, 1, 1, 2, 255]], np.uint8)
-    metric = MeanIoU(4)
-    metric.update(prediction, truth)
-    result = metric.result()
+@pytest.fixture
+def iou(segmentation):
+    """Scores one semantic map against the annotation of digits, whose segments are their own class."""
+
+    def score(prediction, rows, num_classes):
+        present = sorted({int(digit) for row in rows for digit in row} - {0})
+        truth = segmentation(rows, *((digit, digit - 1) for digit in present))
+        metric = MeanIoU(num_classes)
+        metric.update(truth.segments, class_overlaps(truth, np.array(prediction, np.uint8), num_classes))
+        return metric.result()
+
+    return score
+
+
+def test_hand_computed_scores(iou):
+    result = iou([[0, 1, 1, 1, 2, 255]], ["112202"], 4)
     assert result.per_class == (50.0, 50.0, None, None)
     assert result.miou == 50.0
     assert result.pixel_accuracy == pytest.approx(60.0)
+    assert result.iiou_per_class is None
 
 
-def test_a_class_that_only_the_prediction_has_counts_as_zero():
-    metric = MeanIoU(2)
-    metric.update(np.array([[0, 1]], np.uint8), np.array([[0, 0]], np.uint8))
-    assert metric.result().per_class == (50.0, 0.0)
-    assert metric.result().miou == 25.0
+def test_a_class_that_only_the_prediction_has_counts_as_zero(iou):
+    result = iou([[0, 1]], ["11"], 2)
+    assert result.per_class == (50.0, 0.0)
+    assert result.miou == 25.0
 
 
-def test_two_halves_merge_to_the_whole():
+def test_nothing_labelled_gives_no_score(iou):
+    result = iou([[0, 0]], ["00"], 3)
+    assert result.miou is None and result.pixel_accuracy is None
+
+
+def test_scores_are_those_of_the_confusion_matrix_of_pixels(random_pair, categories):
+    metric, matrix = MeanIoU(6), np.zeros((6, 7))
     generator = np.random.default_rng(0)
-    maps = generator.integers(0, 5, (4, 2, 9, 11)).astype(np.uint8)
-    whole, first, second = MeanIoU(5), MeanIoU(5), MeanIoU(5)
-    for index, (prediction, truth) in enumerate(maps):
-        whole.update(prediction, truth)
-        (first if index % 2 else second).update(prediction, truth)
-    first.merge(second)
-    assert first.result() == whole.result()
-
-
-def test_nothing_labelled_gives_no_score():
-    metric = MeanIoU(3)
-    metric.update(np.zeros((2, 2), np.uint8), np.full((2, 2), 255, np.uint8))
-    assert metric.result().miou is None and metric.result().pixel_accuracy is None
+    for _ in range(4):
+        prediction, truth = random_pair(generator, categories)
+        metric.update(truth.segments, class_overlaps(truth, prediction.semantic(), 6))
+        for true, predicted in zip(truth.semantic().ravel(), prediction.semantic().ravel(), strict=True):
+            if true != 255:
+                matrix[true, min(predicted, 6)] += 1
+    right = np.diag(matrix)
+    expected = 100 * right / (matrix.sum(axis=1) + matrix[:, :6].sum(axis=0) - right)
+    assert metric.result().per_class == pytest.approx(expected.tolist())
+    assert metric.result().miou == pytest.approx(expected.mean())
 
 
 def test_more_classes_than_a_map_can_hold_are_refused():

@@ -1,0 +1,97 @@
+"""What `pisr eval` gives: tables, JSON and files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pisr_cli.console import messages, print_json, results, score, score_table
+
+if TYPE_CHECKING:
+    from pisr_core.engine.examples import Example
+    from pisr_core.metrics.result import EvaluationResult
+    from pisr_core.results.comparison import Comparison
+    from pisr_core.results.table import Cell, ResultsTable
+
+
+@dataclass
+class Outcome:
+    """Of one evaluation.
+
+    Attributes:
+        result: the scores, `None` of images without annotations.
+        facts: what was evaluated, and how.
+        comparisons: the paper's tables.
+        examples: the images with the largest mistakes.
+        archives: files to upload.
+    """
+
+    result: EvaluationResult | None
+    facts: Mapping[str, Any]
+    comparisons: list[Comparison] = field(default_factory=list)
+    examples: Iterable[Example] = ()
+    archives: list[Path] = field(default_factory=list)
+
+
+def deliver(outcome: Outcome, out: Path | None, as_json: bool) -> None:
+    """Prints the results and writes the files that were asked for."""
+    if outcome.result is not None and out is not None:
+        from pisr_core.engine.report import write_report
+
+        write_report(out, outcome.result, outcome.facts, outcome.comparisons, outcome.examples)
+        messages.print(f"report: {out / 'report.html'}", markup=False, soft_wrap=True)
+    for path in outcome.archives:
+        messages.print(f"to upload: {path}", markup=False, soft_wrap=True)
+    if as_json:
+        print_json(_document(outcome))
+    elif outcome.result is not None:
+        _show(outcome.result, outcome.comparisons)
+
+
+def _document(outcome: Outcome) -> dict[str, Any]:
+    document = {} if outcome.result is None else outcome.result.to_json()
+    if outcome.comparisons:
+        document["comparisons"] = [asdict(comparison) for comparison in outcome.comparisons]
+    if outcome.archives:
+        document["archives"] = [str(path) for path in outcome.archives]
+    return document
+
+
+def _show(result: EvaluationResult, comparisons: list[Comparison]) -> None:
+    from pisr_core.results.scores import class_table, group_table
+
+    _show_table("Classes", class_table(result))
+    _show_table("Panoptic quality", group_table(result))
+    semantic, instance = result.semantic, result.instance
+    line = f"mIoU {score(semantic.miou)}, pixel accuracy {score(semantic.pixel_accuracy)}"
+    if semantic.iiou_per_class is not None:
+        line += f", iIoU {score(semantic.iiou)} (of categories {score(semantic.iiou_categories)})"
+    if instance is not None:
+        scores = {"AP": instance.ap, "AP50": instance.ap50, "AP75": instance.ap75}
+        sizes = {"small": instance.ap_small, "medium": instance.ap_medium, "large": instance.ap_large}
+        line += "\n" + ", ".join(f"{name} {score(ap)}" for name, ap in (scores | sizes).items() if ap is not None)
+    results.print(line)
+    for comparison in comparisons:
+        _show_comparison(comparison)
+    results.print(f"{result.images} images in {result.seconds:.1f} s")
+
+
+def _show_table(title: str, table: ResultsTable) -> None:
+    shown = score_table(title, table.columns)
+    for row in table.rows:
+        shown.add_row(*map(_text, row.values()))
+    results.print(shown)
+
+
+def _show_comparison(comparison: Comparison) -> None:
+    table = score_table(f"Table {comparison.table} of the paper: {comparison.caption}", ("method", *comparison.columns))
+    lines, ours = comparison.lines()
+    for number, line in enumerate(lines):
+        table.add_row(*map(_text, line), style="bold" if number in ours else None)
+    results.print(table)
+
+
+def _text(cell: Cell) -> str:
+    return score(cell) if cell is None or isinstance(cell, float) else str(cell)

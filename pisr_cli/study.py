@@ -1,0 +1,163 @@
+"""`pisr study`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from pisr_cli.console import messages, print_json, results, score_table
+from pisr_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pisr_core.engine.processes import Training
+    from pisr_core.engine.study import Study
+    from pisr_core.engine.study_report import StudyReport
+    from pisr_core.results.table import Cell, ResultsTable
+
+TRAIN = (sys.executable, "-m", "pisr_cli", "train")
+"""What a study starts for each of its runs."""
+
+
+def study(
+    preset: Annotated[str, typer.Option(help="The preset that all variants change.", metavar="NAME")],
+    variants: Annotated[
+        str, typer.Option(help="Variants of Table 5, and the control `heads`.", metavar="NAME,NAME…")
+    ] = "none,heads,concat,product,ocr,noreweight,pisr",
+    more: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--variant",
+            help="One of your own, such as area:relation.normalization=area. Repeatable.",
+            metavar="NAME:KEY=VALUE,…",
+        ),
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="Each variant is trained with each of them.", metavar="N,N…")] = "0,1,2",
+    steps: Annotated[int | None, typer.Option(help="The same as --set train.steps=N.", metavar="N")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a setting in all runs. Repeatable.", metavar="KEY=VALUE"),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the datasets; else $PISR_DATASETS, else ./datasets.", metavar="ROOT"),
+    ] = None,
+    against: Annotated[
+        str, typer.Option(help="The variant whose gain over the others is tested.", metavar="NAME")
+    ] = "pisr",
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", help="Report this class's PQ too. Repeatable.", metavar="NAME")
+    ] = None,
+    parallel: Annotated[
+        int | None,
+        typer.Option(min=1, help="Runs at once; else one for each GPU, or for every two cores.", metavar="N"),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda:1 …; else the GPUs in turn, or the CPU.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the study; else studies/PRESET.", metavar="DIR")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
+) -> None:
+    """Train variants with several seeds and compare them (Table 5).
+
+    All runs of a seed start from the same backbone, decoder and heads, see the same images and make equally
+    many steps. The same command continues a study that was stopped, or adds variants and seeds to it.
+
+    Example: pisr study --preset scenes-pdl-r18 --steps 600 --seeds 0,1,2 --out studies/table5
+
+    Example: pisr study --preset scenes-pdl-r18 --variants pisr --variant area:relation.normalization=area
+    """
+    from pisr_core.engine.study import Study, parse_variant
+    from pisr_core.engine.study_report import study_report, write_report
+
+    names = [*filter(None, variants.split(",")), *(more or [])]
+    chosen = tuple(parse_variant(name) for name in names)
+    if against not in [variant.name for variant in chosen]:
+        raise ConfigError(f"--against {against}: is not studied; choose one of {', '.join(v.name for v in chosen)}.")
+    overrides = [*(settings or []), *([f"train.steps={steps}"] if steps is not None else [])]
+    folder = out or Path("studies") / Path(preset).stem
+    plan = Study(preset, chosen, parse_seeds(seeds), folder, tuple(overrides), data)
+    report = study_report(train_study(plan, parallel, device), against, classes or ())
+    write_report(report, folder, f"Study of {preset}")
+    if as_json:
+        print_json({"out": str(folder), **report.to_json()})
+    else:
+        _show(report)
+    messages.print(f"written: {folder / 'study.html'}, study.csv, summary.csv, study.png", markup=False)
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """`0,1,2` as numbers."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--seeds {text}: write whole numbers with commas, such as 0,1,2.") from None
+
+
+def train_study(plan: Study, parallel: int | None, device: str | None) -> ResultsTable:
+    """Makes the runs that are left, with a bar for each that is at work."""
+    from pisr_core.engine.processes import machine_slots
+    from pisr_core.engine.study import run_study
+
+    with _bars() as bars:
+        return run_study(plan, TRAIN, machine_slots(parallel, device), bars.on_start, bars.on_progress, bars.on_done)
+
+
+class _Bars:
+    """One bar for all runs, and one for each that is at work; a line for each that is done."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._all = progress.add_task("runs", total=None)
+        self._tasks: dict[str, TaskID] = {}
+
+    def on_start(self, waiting: int) -> None:
+        """Says what is left to do."""
+        self._progress.update(self._all, total=waiting)
+
+    def on_progress(self, training: Training, step: int) -> None:
+        """Moves a run's bar."""
+        if training.name not in self._tasks:
+            self._tasks[training.name] = self._progress.add_task(training.name, total=training.steps)
+            self._progress.console.print(f"{training.name}: log in {training.log}", markup=False, soft_wrap=True)
+        self._progress.update(self._tasks[training.name], completed=step)
+
+    def on_done(self, row: Mapping[str, Cell]) -> None:
+        """Says a run's score."""
+        name = f"{row['variant']}-seed{row['seed']}"
+        if name in self._tasks:
+            self._progress.remove_task(self._tasks.pop(name))
+        self._progress.advance(self._all)
+        pq = "–" if row["pq"] is None else f"{row['pq']:.1f}"
+        self._progress.console.print(f"{name}: PQ {pq}", markup=False)
+
+
+@contextmanager
+def _bars() -> Iterator[_Bars]:
+    columns: tuple[Any, ...] = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=messages) as progress:
+        yield _Bars(progress)
+
+
+def _show(report: StudyReport) -> None:
+    from pisr_core.engine.study_report import gain_rows, score_rows
+
+    scores = score_table("Mean ± standard deviation", ("variant", "seeds", *report.metrics.values()))
+    for row in score_rows(report):
+        scores.add_row(*row)
+    gains = score_table(
+        f"What {report.reference} gains", ("over", "PQ", "95 % interval", "p", *list(report.metrics.values())[1:])
+    )
+    for row in gain_rows(report):
+        gains.add_row(*row)
+    results.print(scores)
+    results.print(gains)
+    results.print(report.caution)

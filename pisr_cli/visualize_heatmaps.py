@@ -1,0 +1,109 @@
+"""`pisr visualize-heatmaps`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pisr_cli.console import RUNS, messages, print_json, progress_bar
+from pisr_core.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import torch
+
+    from pisr_core.models import PanopticModel
+
+
+def visualize_heatmaps(
+    paths: Annotated[
+        list[str], typer.Argument(help="Images, folders or patterns such as 'photos/*.jpg'.", metavar="PATH…")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the pictures and index.html.", metavar="DIR")],
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="The model; else that of the newest run in ./runs. Give a second one to see both models' "
+            "heatmaps and centres side by side (Fig. 5).",
+            metavar="FILE",
+        ),
+    ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            help="Two models: draw their results only, with the regions that differ boxed (Figs. 1, 6, 7).",
+            metavar="A B",
+        ),
+    ] = None,
+    class_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class",
+            help="A class to look at; repeat for more. Else the three that cover most of each image, things first.",
+            metavar="NAME",
+        ),
+    ] = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(help="Ground truth in COCO panoptic format, found by the images' file names.", metavar="JSON"),
+    ] = None,
+    annotations_dir: Annotated[
+        Path | None, typer.Option(help="Folder of its PNGs; else the JSON's path without .json.", metavar="DIR")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; else the fastest here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """See what a model sees: class heatmaps before and after PISR, centres, instance maps, weights.
+
+    Writes PNGs to DIR, by model and kind, and DIR/index.html with all of them. Files that are no images are skipped
+    and named at the end.
+
+    Example: pisr visualize-heatmaps photo.jpg --checkpoint runs/first/best.safetensors --class car --out heatmaps
+    """
+    from pisr_core.engine.annotations import Annotations
+    from pisr_core.engine.device import choose_device
+    from pisr_core.engine.heatmaps import compare_models
+    from pisr_core.engine.heatmaps import visualize_heatmaps as draw_heatmaps
+    from pisr_core.engine.inference import newest_checkpoint
+
+    if compare and (checkpoint or class_):
+        raise ConfigError("--compare draws results only: leave --checkpoint and --class out, or --compare.")
+    if annotations_dir and not annotations:
+        raise ConfigError("--annotations-dir needs --annotations.")
+    chosen = choose_device(device)
+    models = _load(compare or checkpoint or [newest_checkpoint(RUNS)], chosen)
+    truth = Annotations(annotations, annotations_dir) if annotations else None
+    with progress_bar("drawing") as progress:
+        if compare:
+            report = compare_models(models, paths, out, chosen, truth, progress)
+        else:
+            report = draw_heatmaps(models, paths, out, chosen, class_ or (), truth, progress)
+    if as_json:
+        print_json(
+            {
+                "page": str(report.page),
+                "images": [str(path) for path in report.images],
+                "pictures": [str(path) for path in report.pictures],
+                "failed": report.failed,
+            }
+        )
+    messages.print(f"{len(report.pictures)} pictures, all in {report.page}", markup=False, soft_wrap=True)
+    if report.failed:
+        raise DataError(f"{len(report.failed)} inputs were skipped:\n  " + "\n  ".join(report.failed))
+
+
+def _load(checkpoints: list[Path] | tuple[Path, ...], device: torch.device) -> dict[str, PanopticModel]:
+    """The models by their presets' names, with a number where these are equal."""
+    from pisr_core.engine.inference import load_model
+
+    models: dict[str, PanopticModel] = {}
+    for path in checkpoints:
+        model = load_model(path, device)
+        label, number = model.config.name, 1
+        while label in models:
+            number += 1
+            label = f"{model.config.name}-{number}"
+        messages.print(f"{label}: {path} on {device}", markup=False, soft_wrap=True)
+        models[label] = model
+    return models

@@ -1,0 +1,84 @@
+"""Images without annotations, as the test splits are: to predict and submit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pisr_core.data.coco_json import ImageRecord, load_json, parse_image
+from pisr_core.data.images import image_size, read_image
+from pisr_core.errors import DataError
+from pisr_core.structures import Category, Sample
+
+SUFFIXES = (".jpg", ".png")
+"""Of the images that are taken from a folder."""
+
+
+class ImageListDataset:
+    """The images that a JSON lists, with their ids, as COCO's `image_info_*.json` do.
+
+    Args:
+        images_dir: folder of the images.
+        json_path: JSON with a list of images.
+        categories: the dataset's classes; those of the JSON are not read, for COCO's lack the stuff.
+
+    Raises:
+        DataError: the JSON is missing or broken, or lists no image.
+    """
+
+    def __init__(self, images_dir: Path, json_path: Path, categories: Sequence[Category]) -> None:
+        self.images_dir = images_dir
+        self.categories = tuple(categories)
+        self.images = _read_images(json_path)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Sample:
+        image = self.images[index]
+        return Sample(read_image(self.images_dir / image.file_name, image.size), None, image.id, image.file_name)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(H, W) of an image in pixels, from the JSON."""
+        return self.images[index].size
+
+
+def _read_images(path: Path) -> tuple[ImageRecord, ...]:
+    content = load_json(path)
+    entries = content.get("images") if isinstance(content, dict) else None
+    if not isinstance(entries, list) or not entries:
+        raise DataError(f"{path}: has no list of images. Download the file again.")
+    return tuple(parse_image(entry, f"{path}: images[{position}]") for position, entry in enumerate(entries))
+
+
+class ImageFolderDataset:
+    """All JPEG and PNG images below a folder, in the order of their paths; an id is the name without its ending.
+
+    Args:
+        images_dir: the folder.
+        categories: the dataset's classes.
+        suffix: what follows the id in a name, such as Cityscapes' `_leftImg8bit`; other images are left out.
+
+    Raises:
+        DataError: the folder holds no image.
+    """
+
+    def __init__(self, images_dir: Path, categories: Sequence[Category], suffix: str = "") -> None:
+        self.images_dir = images_dir
+        self.categories = tuple(categories)
+        self.suffix = suffix
+        self.paths = sorted(path for end in SUFFIXES for path in images_dir.rglob(f"*{suffix}{end}"))
+        if not self.paths:
+            raise DataError(f"{images_dir}: holds no image of the kind *{suffix}.png or .jpg. Unpack them there.")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Sample:
+        path = self.paths[index]
+        file_name = path.relative_to(self.images_dir).as_posix()
+        return Sample(read_image(path), None, path.stem.removesuffix(self.suffix), file_name)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(H, W) of an image in pixels, from its header."""
+        return image_size(self.paths[index])

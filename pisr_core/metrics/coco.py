@@ -1,0 +1,205 @@
+"""Mask AP by COCO's definition, with pycocotools' matching and precision, streaming over images."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from pycocotools import mask as rle
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from pisr_core.errors import DataError
+from pisr_core.metrics.detections import DetectionState, ImageDetections, InstanceResult, Outcome, mean_percent
+from pisr_core.metrics.overlaps import Overlaps
+from pisr_core.structures import Category, PanopticSegmentation, thing_ids
+
+MAX_DETECTIONS = 100
+"""Only so many of the best detections of a class count in an image."""
+
+Instance = dict[str, Any]
+"""An annotated instance as pycocotools' matching reads it, `category` being our position."""
+
+InstanceSource = Callable[[int | str, Overlaps, PanopticSegmentation], tuple[list[Instance], Float[np.ndarray, "p t"]]]
+"""Gives an image's annotated instances and the IoU of each predicted segment with them."""
+
+
+def panoptic_instances(
+    image_id: int | str, overlaps: Overlaps, prediction: PanopticSegmentation
+) -> tuple[list[Instance], Float[np.ndarray, "p t"]]:
+    """The segments of the panoptic annotation; with a crowd, IoU is the share of the prediction that lies on it."""
+    instances = [
+        _instance(position + 1, segment.category, int(area), segment.iscrowd)
+        for position, (segment, area) in enumerate(zip(overlaps.truth, overlaps.true_areas, strict=True))
+    ]
+    shared, areas = overlaps.shared.T, overlaps.predicted_areas[:, None]
+    union = np.where(overlaps.crowd, areas, areas + overlaps.true_areas - shared)
+    return instances, shared / union
+
+
+class OfficialInstances:
+    """The instances of COCO's own file (`annotations/instances_val2017.json`), which may overlap.
+
+    Args:
+        path: the JSON.
+        categories: the dataset's.
+
+    Raises:
+        DataError: the file is missing or no instances JSON.
+    """
+
+    def __init__(self, path: Path, categories: Sequence[Category]) -> None:
+        self.path = path
+        self._positions = {category.id: index for index, category in enumerate(categories)}
+        try:
+            with redirect_stdout(io.StringIO()):
+                self._coco = COCO(str(path))
+        except FileNotFoundError:
+            raise DataError(f"{path}: no such file. Give the path of COCO's instances JSON.") from None
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror}). Give the path of a file.") from error
+        except (ValueError, KeyError, TypeError, AssertionError, AttributeError) as error:
+            raise DataError(f"{path}: is no COCO instances JSON ({error!r}). Download it again.") from error
+
+    def __call__(
+        self, image_id: int | str, overlaps: Overlaps, prediction: PanopticSegmentation
+    ) -> tuple[list[Instance], Float[np.ndarray, "p t"]]:
+        """The image's instances, and the IoU of the predicted segments' masks with them."""
+        if image_id not in self._coco.imgs:
+            raise DataError(f"{self.path}: has no image {image_id!r}. Give the file of the same split.")
+        entries = self._coco.imgToAnns[image_id]
+        instances = [
+            _instance(
+                position + 1, self._positions.get(entry["category_id"], -1), entry["area"], entry.get("iscrowd", 0)
+            )
+            for position, entry in enumerate(entries)
+        ]
+        if not entries or not prediction.segments:
+            return instances, np.zeros((len(prediction.segments), len(entries)))
+        predicted = [rle.encode(np.asfortranarray(prediction.ids == s.id).view(np.uint8)) for s in prediction.segments]
+        annotated = [self._coco.annToRLE(entry) for entry in entries]
+        return instances, rle.iou(predicted, annotated, [instance["iscrowd"] for instance in instances])
+
+
+class CocoAP:
+    """AP of the scored thing segments, image by image.
+
+    Args:
+        categories: the dataset's.
+        source: gives the annotated instances.
+
+    Attributes:
+        state: outcomes for each range of areas and IoU threshold of pycocotools; states of several processes merge.
+    """
+
+    def __init__(self, categories: Sequence[Category], source: InstanceSource = panoptic_instances) -> None:
+        self.categories = tuple(categories)
+        self.source = source
+        self._evaluator = COCOeval()
+        self._areas = self._evaluator.params.areaRng
+        self._thresholds = self._evaluator.params.iouThrs
+        self._things = thing_ids(self.categories)
+        truths = np.zeros((len(self._areas), len(self.categories)), np.int64)
+        self.state = DetectionState(truths, len(self._areas) * len(self._thresholds))
+
+    def update(self, image_id: int | str, overlaps: Overlaps, prediction: PanopticSegmentation) -> None:
+        """Adds one image.
+
+        Raises:
+            DataError: the source does not know the image.
+        """
+        instances, iou = self.source(image_id, overlaps, prediction)
+        areas = overlaps.predicted_areas
+        classes, scores, outcomes = [], [], []
+        for category in self._things:
+            true = [index for index, instance in enumerate(instances) if instance["category"] == category]
+            found = [index for index, segment in enumerate(overlaps.prediction) if segment.category == category]
+            if not true and not found:
+                continue
+            detections = [
+                {"id": index + 1, "score": overlaps.prediction[index].score, "area": int(areas[index])}
+                for index in found
+            ]
+            best = sorted(range(len(found)), key=lambda i: -detections[i]["score"])[:MAX_DETECTIONS]
+            rows = [found[i] for i in best]
+            of_class = self._match(category, [instances[i] for i in true], detections, iou[np.ix_(rows, true)])
+            classes += [category] * len(best)
+            scores += [detections[i]["score"] for i in best]
+            outcomes.append(of_class)
+        if classes:
+            joined = np.concatenate(outcomes, axis=1)
+            self.state.images.append(ImageDetections(image_id, np.array(classes), np.array(scores, np.float64), joined))
+
+    def _match(
+        self, category: int, instances: list[Instance], detections: list[Instance], iou: Float[np.ndarray, "d t"]
+    ) -> UInt8[np.ndarray, "s d"]:
+        """Outcomes of one class's detections, best first, by pycocotools' greedy matching."""
+        evaluator, key = self._evaluator, (0, category)
+        evaluator._gts[key], evaluator._dts[key], evaluator.ious[key] = instances, detections, iou
+        outcomes = []
+        for index, area in enumerate(self._areas):
+            found = evaluator.evaluateImg(*key, area, MAX_DETECTIONS)
+            self.state.truths[index, category] += np.count_nonzero(np.asarray(found["gtIgnore"]) == 0)
+            right = np.where(found["dtMatches"] > 0, Outcome.TRUE_POSITIVE, Outcome.FALSE_POSITIVE)
+            outcomes.append(np.where(found["dtIgnore"], Outcome.IGNORED, right).astype(np.uint8))
+        del evaluator._gts[key], evaluator._dts[key], evaluator.ious[key]
+        return np.concatenate(outcomes)
+
+    def merge(self, state: DetectionState) -> None:
+        """Adds the state of another one."""
+        self.state.merge(state)
+
+    def result(self) -> InstanceResult:
+        """The scores of all images so far."""
+        precision = self._precision()
+        at_50, at_75 = (precision[np.isclose(self._thresholds, threshold)] for threshold in (0.5, 0.75))
+        ranges = dict(zip(self._evaluator.params.areaRngLbl, range(len(self._areas)), strict=True))
+        everywhere = ranges["all"]
+        return InstanceResult(
+            ap=mean_percent(precision[..., everywhere]),
+            ap50=mean_percent(at_50[..., everywhere]),
+            ap75=mean_percent(at_75[..., everywhere]),
+            ap_small=mean_percent(precision[..., ranges["small"]]),
+            ap_medium=mean_percent(precision[..., ranges["medium"]]),
+            ap_large=mean_percent(precision[..., ranges["large"]]),
+            per_class=self._by_class(precision[..., everywhere]),
+            per_class_ap50=self._by_class(at_50[..., everywhere]),
+        )
+
+    def _precision(self) -> Float[np.ndarray, "thresholds recalls things areas"]:
+        """Precisions by pycocotools, NaN where a class has no instance; all images stand together as one."""
+        classes, scores, outcomes = self.state.joined()
+        by_area = outcomes.reshape(len(self._areas), len(self._thresholds), -1)
+        entries = []
+        for category in self._things:
+            chosen = classes == category
+            for truths, of_area in zip(self.state.truths[:, category], by_area, strict=True):
+                entries.append(
+                    {
+                        "dtScores": scores[chosen],
+                        "dtMatches": of_area[:, chosen] == Outcome.TRUE_POSITIVE,
+                        "dtIgnore": of_area[:, chosen] == Outcome.IGNORED,
+                        "gtIgnore": np.zeros(truths),
+                    }
+                )
+        evaluator = COCOeval()
+        evaluator.params.imgIds, evaluator.params.catIds = [0], list(self._things)
+        evaluator.params.maxDets = [len(scores) + 1]  # the limit for an image was kept when it was added
+        evaluator.evalImgs, evaluator._paramsEval = entries, evaluator.params
+        with redirect_stdout(io.StringIO()):
+            evaluator.accumulate()
+        precision = evaluator.eval["precision"][..., 0]
+        return np.where(precision < 0, np.nan, precision)
+
+    def _by_class(self, precision: Float[np.ndarray, "thresholds recalls things"]) -> tuple[float | None, ...]:
+        known = {category: mean_percent(precision[..., index]) for index, category in enumerate(self._things)}
+        return tuple(known.get(index) for index in range(len(self.categories)))
+
+
+def _instance(instance_id: int, category: int, area: float | int, iscrowd: bool | int) -> Instance:
+    return {"id": instance_id, "category": category, "area": area, "iscrowd": int(iscrowd), "ignore": int(iscrowd)}

@@ -1,0 +1,198 @@
+"""Seconds and memory of a model, forward pass and merging apart."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+from pisr_core.engine.evaluation import inference
+from pisr_core.errors import ConfigError
+from pisr_core.models import PanopticModel
+
+DTYPES = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
+"""Types that autocast computes in; `None` for none."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds of a batch over all runs: the median and its spread.
+
+    Attributes:
+        median: half of the runs take less.
+        low: the first quartile.
+        high: the third quartile.
+    """
+
+    median: float
+    low: float
+    high: float
+
+    @property
+    def spread(self) -> float:
+        """Half of the distance between the quartiles."""
+        return (self.high - self.low) / 2
+
+    @classmethod
+    def of(cls, milliseconds: list[float]) -> Timing:
+        """From two runs or more."""
+        low, median, high = statistics.quantiles(milliseconds, n=4, method="inclusive")
+        return cls(median, low, high)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a model is.
+
+    Attributes:
+        device: its name.
+        dtype: `fp32`, `fp16` or `bf16`.
+        batch: images at once.
+        runs: measured ones, after those that warm up.
+        forward: of the forward pass, from the images on the device to the predictions there.
+        merging: from there to the panoptic maps on the host.
+        total: of both.
+        segments: in the panoptic map of an image, on average; merging takes longer for more.
+        peak_memory: bytes that torch held at most on a GPU, weights included; on the CPU what the process grew by at
+            most; `None` where nobody tells.
+    """
+
+    device: str
+    dtype: str
+    batch: int
+    runs: int
+    forward: Timing
+    merging: Timing
+    total: Timing
+    segments: float
+    peak_memory: int | None
+
+    @property
+    def fps(self) -> float:
+        """Images a second, merging included."""
+        return 1000 * self.batch / self.total.median
+
+    @property
+    def forward_fps(self) -> float:
+        """Images a second of the forward pass alone."""
+        return 1000 * self.batch / self.forward.median
+
+
+def measure_speed(
+    model: PanopticModel,
+    images: Shaped[Tensor, "b 3 H W"],
+    dtype: str = "fp32",
+    compiled: bool = False,
+    channels_last: bool = False,
+    runs: int = 20,
+    warmup: int = 3,
+    progress: Callable[[int, int], None] | None = None,
+) -> Speed:
+    """Times a model on a batch of images, which lie on its device already.
+
+    Args:
+        model: with trained weights, if merging shall be representative: random ones find hardly any instance.
+        images: RGB, 0–255, with sides that the model takes.
+        dtype: a name of `DTYPES`.
+        compiled: pass the forward pass through `torch.compile` first.
+        channels_last: keep images and convolutions' weights with their channels last.
+        runs: at least two.
+        warmup: runs before, which are not measured: kernels are chosen and compiled there.
+        progress: called with (done, total) runs.
+
+    Raises:
+        ConfigError: the device cannot compute in this type.
+    """
+    device = images.device
+    check_dtype(device, dtype)
+    if channels_last:
+        model = model.to(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=torch.channels_last)
+    forward = torch.compile(model) if compiled else model
+    sizes = [(images.shape[2], images.shape[3])] * len(images)
+    memory = PeakMemory(device)
+    times: list[tuple[float, float]] = []
+    with inference(model), torch.autocast(device.type, dtype=DTYPES[dtype], enabled=DTYPES[dtype] is not None):
+        for run in range(warmup + runs):
+            milliseconds, output = _timed(lambda: forward(images), device)
+            start = time.perf_counter()
+            maps = model.panoptic(output, sizes, sizes)
+            _synchronize(device)
+            times.append((milliseconds, 1000 * (time.perf_counter() - start)))
+            if progress is not None:
+                progress(run + 1, warmup + runs)
+    forward_times, merging_times = (list(column) for column in zip(*times[warmup:], strict=True))
+    return Speed(
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        dtype=dtype,
+        batch=len(images),
+        runs=runs,
+        forward=Timing.of(forward_times),
+        merging=Timing.of(merging_times),
+        total=Timing.of([sum(both) for both in times[warmup:]]),
+        segments=statistics.fmean(len(result.panoptic.segments) for result in maps),
+        peak_memory=memory.bytes(),
+    )
+
+
+def check_dtype(device: torch.device, dtype: str) -> None:
+    """Raises `ConfigError` for an unknown type, or one that the device does not compute in."""
+    if dtype not in DTYPES:
+        raise ConfigError(f"dtype {dtype!r}: choose one of {', '.join(DTYPES)}.")
+    if dtype == "fp16" and device.type == "cpu":
+        raise ConfigError("dtype 'fp16': the CPU has none; take bf16 or fp32.")
+
+
+def _timed(work: Callable[[], object], device: torch.device) -> tuple[float, object]:
+    """Milliseconds of some work, by the device's own clock where it has one, and its result."""
+    if device.type == "cuda":
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin.record()
+        result = work()
+        end.record()
+        end.synchronize()
+        return begin.elapsed_time(end), result
+    start = time.perf_counter()
+    result = work()
+    _synchronize(device)
+    return 1000 * (time.perf_counter() - start), result
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+class PeakMemory:
+    """The most memory in use since it was made.
+
+    Args:
+        device: where.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.before = 0
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        elif device.type == "cpu" and Path("/proc/self/clear_refs").exists():
+            Path("/proc/self/clear_refs").write_text("5")  # sets the peak to what is in use now
+            self.before = _resident_peak()
+
+    def bytes(self) -> int | None:
+        """Of torch on a GPU, of the process beyond its start on Linux' CPU; `None` elsewhere."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        return _resident_peak() - self.before if self.before else None
+
+
+def _resident_peak() -> int:
+    """Bytes of memory that the process held at most."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return 1024 * int(line.split()[1])

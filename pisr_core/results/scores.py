@@ -1,0 +1,87 @@
+"""An evaluation's scores as tables: what the terminal, the CSV and the HTML report show alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pisr_core.metrics.result import EvaluationResult
+from pisr_core.results.table import Cell, ResultsTable
+
+NOTHING = "nothing"
+"""Stands for void among predicted classes, and for no annotated segment among annotated ones."""
+
+
+def headline(result: EvaluationResult) -> dict[str, float | None]:
+    """The scores that papers print, 0–100, by the names of their columns; those that were not counted are left out."""
+    panoptic, semantic, instance = result.panoptic, result.semantic, result.instance
+    scores = {
+        "PQ": panoptic.all.pq,
+        "SQ": panoptic.all.sq,
+        "RQ": panoptic.all.rq,
+        "PQ_th": panoptic.things.pq,
+        "PQ_st": panoptic.stuff.pq,
+        "mIoU": semantic.miou,
+    }
+    if semantic.iiou_per_class is not None:
+        scores["iIoU"] = semantic.iiou
+    if instance is not None:
+        scores |= {"AP": instance.ap, "AP50": instance.ap50}
+    return scores
+
+
+def group_table(result: EvaluationResult) -> ResultsTable:
+    """PQ, SQ and RQ of all classes, of the things and of the stuff."""
+    table = ResultsTable(("classes", "PQ", "SQ", "RQ", "number"))
+    for name in ("all", "things", "stuff"):
+        group = getattr(result.panoptic, name)
+        table.add({"classes": name, "PQ": group.pq, "SQ": group.sq, "RQ": group.rq, "number": group.n})
+    return table
+
+
+def class_table(result: EvaluationResult) -> ResultsTable:
+    """One row for each class; what a class has no score of is empty, what was not counted has no column."""
+    iiou, instance = result.semantic.iiou_per_class, result.instance
+    columns = ["class", "kind", "PQ", "SQ", "RQ", "IoU"]
+    columns += ["iIoU"] if iiou is not None else []
+    columns += ["AP", "AP50"] if instance is not None else []
+    table = ResultsTable((*columns, "TP", "FP", "FN"))
+    for index, (category, quality) in enumerate(zip(result.categories, result.panoptic.per_class, strict=True)):
+        row: dict[str, Cell] = {"class": category.name, "kind": "thing" if category.isthing else "stuff"}
+        if quality.occurs:
+            row |= {"PQ": quality.pq, "SQ": quality.sq, "RQ": quality.rq}
+        row |= {"TP": quality.tp, "FP": quality.fp, "FN": quality.fn, "IoU": result.semantic.per_class[index]}
+        if iiou is not None:
+            row["iIoU"] = iiou[index]
+        if instance is not None:
+            row |= {"AP": instance.per_class[index], "AP50": instance.per_class_ap50[index]}
+        table.add(row)
+    return table
+
+
+@dataclass(frozen=True)
+class Mixup:
+    """A frequent mistake.
+
+    Attributes:
+        annotated: the class as annotated, or `NOTHING`.
+        predicted: the class that covers most of it, or `NOTHING`.
+        segments: how many.
+        share: percentage of the annotated class's segments; `None` for `NOTHING`.
+    """
+
+    annotated: str
+    predicted: str
+    segments: int
+    share: float | None
+
+
+def frequent_mixups(result: EvaluationResult, limit: int = 12) -> list[Mixup]:
+    """The pairs of different classes with the most segments."""
+    names = [*(category.name for category in result.categories), NOTHING]
+    counts = result.confusion.counts
+    cells = [(counts[a][b], a, b) for a in range(len(names)) for b in range(len(names)) if a != b and counts[a][b]]
+    mixups = []
+    for count, a, b in sorted(cells, key=lambda cell: -cell[0])[:limit]:
+        share = 100 * count / sum(counts[a]) if a < len(result.categories) else None
+        mixups.append(Mixup(names[a], names[b], count, share))
+    return mixups

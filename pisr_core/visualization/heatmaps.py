@@ -1,0 +1,111 @@
+"""The paper's heatmaps as panels: a class before and after the relation, centres, and instance maps."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from pisr_core.structures import Category, PanopticSegmentation
+from pisr_core.visualization.grid import Outline, Panel, Scale, blend
+from pisr_core.visualization.overlay import overlay
+from pisr_core.visualization.stages import ImageMaps, StageMaps
+
+CERTAINTY = Scale()
+"""Colours of values in [0, 1]."""
+
+FAINTEST = 0.2
+"""Opacity of the outline of an instance without any confidence."""
+
+CENTER_COLOR = (0, 235, 255)
+"""RGB of M over a class's heatmap."""
+
+
+def largest_classes(maps: Iterable[PanopticSegmentation], categories: Sequence[Category], limit: int = 3) -> list[int]:
+    """Positions of the classes that cover most pixels, things before stuff."""
+    areas: Counter[int] = Counter()
+    for panoptic in maps:
+        for segment in panoptic.segments:
+            areas[segment.category] += segment.area
+    order = sorted(areas, key=lambda category: (not categories[category].isthing, -areas[category], category))
+    return order[:limit]
+
+
+def class_panels(maps: ImageMaps, category: int, categories: Sequence[Category]) -> list[Panel]:
+    """A row of Fig. 4: the image, the class before and after the relation, and the panoptic map.
+
+    PISR's own F_sp stands between before and after. A base model has one heatmap only.
+    """
+    panels = [Panel("input", maps.image)]
+    if maps.initial is not None:
+        panels.append(_class_panel("before: S", maps, maps.initial, category))
+    if maps.signals is not None:
+        panels.append(_signal_panel(maps, category, len(categories)))
+    panels.append(_class_panel("S" if maps.initial is None else "after: S′", maps, maps.final, category))
+    panels.append(Panel("panoptic map", overlay(maps.image, maps.panoptic, categories)))
+    return panels
+
+
+def _class_panel(caption: str, maps: ImageMaps, stage: StageMaps, category: int) -> Panel:
+    """The class's heatmap with the outlines of all its selected instances, the doubtful ones faint."""
+    outlines = []
+    for row in stage.instances_of(category):
+        instance = maps.at_image_size(stage.instances[row])
+        if instance.min() < 0.5 <= instance.max():
+            outlines.append(Outline(instance, max(float(stage.instance_scores[row]), FAINTEST)))
+    count = f", {len(outlines)} instance{'s' if len(outlines) != 1 else ''}" if outlines else ""
+    picture = blend(maps.image, maps.at_image_size(stage.classes[category]), CERTAINTY)
+    return Panel(caption + count, picture, CERTAINTY, outlines)
+
+
+def _signal_panel(maps: ImageMaps, category: int, num_classes: int) -> Panel:
+    """F_sp of the class and its instances. It has no natural scale: its own largest value bounds it."""
+    assert maps.signals is not None
+    rows = [category, *(num_classes + row for row in maps.encoded.instances_of(category))]
+    signal = maps.at_image_size(maps.signals[rows].sum(dim=0))
+    bound = max(float(np.abs(signal).max()), 1e-6)
+    scale = Scale(-bound, bound, "coolwarm")
+    return Panel("F_sp of the class + its instances", blend(maps.image, signal, scale), scale)
+
+
+def center_panel(caption: str, maps: ImageMaps, category: int, threshold: float) -> Panel:
+    """Fig. 5's S+C: the class's final heatmap, M on it, and rings around the class's centres.
+
+    Args:
+        caption: above it, before the number of centres.
+        maps: of an architecture with or without centres.
+        category: the class.
+        threshold: lowest score of a centre, as in the merging.
+    """
+    stage = maps.final
+    certainty = maps.at_image_size(stage.classes[category])
+    picture = blend(maps.image, certainty, CERTAINTY)
+    if stage.center_heatmap is None or stage.peaks is None:
+        return Panel(f"{caption}: S (no centres here)", picture, CERTAINTY)
+    glow = _paint(picture, maps.at_image_size(stage.center_heatmap) * certainty)
+    rows = [row for row in stage.instances_of(category) if stage.instance_scores[row] > threshold]
+    points = maps.at_image_points(stage.peaks[rows])
+    count = f"{len(points)} centre{'s' if len(points) != 1 else ''}"
+    return Panel(f"{caption}: S+C, {count}", glow, CERTAINTY, points=points)
+
+
+def _paint(picture: UInt8[np.ndarray, "H W 3"], share: Float[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
+    """The centres' colour over a picture."""
+    opacity = share.clip(0, 1)[..., None]
+    return np.rint((1 - opacity) * picture + opacity * np.array(CENTER_COLOR)).astype(np.uint8)
+
+
+def instance_panels(maps: ImageMaps, categories: Sequence[Category], limit: int = 12) -> list[Panel]:
+    """The instance maps I of the most confident instances, with their scores and ω; empty maps are left out."""
+    stage = maps.encoded
+    panels = []
+    for row in (stage.instances.flatten(1).amax(dim=1) > 0).nonzero().flatten().tolist()[:limit]:
+        category = int(stage.instance_classes[row])
+        name = categories[category].name if category >= 0 else "?"
+        caption = f"{row + 1}. {name}, score {float(stage.instance_scores[row]):.2f}"
+        if maps.weights is not None:
+            caption += f", ω {float(maps.weights[len(categories) + row]):.2f}"
+        panels.append(Panel(caption, blend(maps.image, maps.at_image_size(stage.instances[row]), CERTAINTY)))
+    return panels

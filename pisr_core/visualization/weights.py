@@ -1,0 +1,63 @@
+"""The learned weights ω of an image's panoptic categories as a chart (Sec. 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pisr_core.structures import Category
+from pisr_core.visualization.stages import ImageMaps
+from pisr_core.weights.atomic import written_whole
+
+PRESENT_COLOR, ABSENT_COLOR = "#0b6e99", "#c8c6c2"
+
+
+def draw_weights(path: Path, maps: ImageMaps, categories: Sequence[Category], title: str) -> None:
+    """Draws ω of each class as bars and of each instance by its rank, those that the image holds in blue.
+
+    A class is present when the final panoptic map has it; an instance, when its map is not empty.
+
+    Args:
+        path: a PNG file.
+        maps: of a model with weights.
+        categories: the model's.
+        title: above the chart.
+
+    Raises:
+        ValueError: the model has no weights.
+    """
+    if maps.weights is None:
+        raise ValueError("the model's relation has no weights ω")
+    weights, n = maps.weights.tolist(), len(categories)
+    figure = Figure(figsize=(10, max(3.2, 0.8 + 0.19 * n)), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    present = {segment.category for segment in maps.panoptic.segments}
+    left.barh(range(n), weights[:n], color=_colors([index in present for index in range(n)]))
+    left.set_yticks(range(n), [category.name for category in categories], fontsize=8)
+    left.set_ylim(n - 0.5, -0.5)
+    _finish(left, "classes (blue: in the panoptic map)")
+    left.set_xlim(0, 1)
+    left.set_xlabel("ω")
+    filled = (maps.encoded.instances.flatten(1).amax(dim=1) > 0).tolist()
+    right.scatter(range(1, len(filled) + 1), weights[n:], s=14, color=_colors(filled))
+    _finish(right, "instances by confidence (blue: map not empty)")
+    right.set_ylim(0, 1)
+    right.set_xlabel("rank")
+    right.set_ylabel("ω")
+    figure.suptitle(title, fontsize=10)
+    with written_whole(path) as part:
+        figure.savefig(part, format="png", dpi=110)
+
+
+def _colors(present: Sequence[bool]) -> list[str]:
+    return [PRESENT_COLOR if there else ABSENT_COLOR for there in present]
+
+
+def _finish(axes: Axes, title: str) -> None:
+    axes.set_title(title, loc="left", fontsize=9)
+    axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
