@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Annotated
@@ -10,7 +12,8 @@ import typer
 
 from pisr_cli import data, weights
 from pisr_cli.ablate_k import ablate_k
-from pisr_cli.console import show_logs
+from pisr_cli.console import set_loudness
+from pisr_cli.env import env
 from pisr_cli.errors import exit_codes
 from pisr_cli.eval import evaluate
 from pisr_cli.export import export
@@ -23,7 +26,6 @@ from pisr_cli.visualize_heatmaps import visualize_heatmaps
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -38,6 +40,7 @@ app.command("ablate-k")(ablate_k)
 app.command("study", no_args_is_help=True)(study)
 app.add_typer(data.app, name="data")
 app.add_typer(weights.app, name="weights")
+app.command("env")(env)
 
 
 def _show_version(wanted: bool) -> None:
@@ -49,6 +52,9 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def settings(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what is going on.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Say nothing but results, warnings and errors; no progress.")
+    ] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -57,10 +63,12 @@ def settings(
 
     Example: pisr predict photo.jpg --checkpoint runs/scenes-pdl-r18/best.safetensors --out predictions
     """
-    show_logs(verbose)
+    set_loudness(verbose, quiet)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 2 a mistake that the user can mend, 1 a bug, 130 Ctrl-C."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text, and JSON escapes so too
     with exit_codes():
         app(args=arguments, prog_name="pisr")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich import filesize
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import (
@@ -30,10 +32,16 @@ RUNS = Path("runs")
 """Folder of the runs that have no `--out`, and of the checkpoints that need no name."""
 
 messages = Console(stderr=True, highlight=False)
-"""For people, on stderr."""
+"""For people, on stderr; silent with --quiet."""
+
+alerts = Console(stderr=True, highlight=False)
+"""Warnings and errors, on stderr; never silent."""
 
 results = Console(highlight=False)
 """For what was asked for, on stdout."""
+
+SECONDS_BETWEEN_LINES = 10
+"""Of progress, where there is no terminal for bars."""
 
 
 def print_json(document: dict[str, Any] | list[Any]) -> None:
@@ -41,11 +49,19 @@ def print_json(document: dict[str, Any] | list[Any]) -> None:
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def show_logs(verbose: bool) -> None:
-    """Sends the log to stderr: warnings of every library, `pisr`'s own from INFO (DEBUG when verbose)."""
-    handler = RichHandler(console=messages, show_time=False, show_path=False)
+def set_loudness(verbose: bool, quiet: bool) -> None:
+    """Sends the log to stderr: warnings of every library, `pisr`'s own from INFO (DEBUG when verbose).
+
+    Args:
+        verbose: say more.
+        quiet: neither messages nor bars, and nothing but warnings of `pisr`'s own.
+    """
+    messages.quiet = quiet
+    # Through the console of the bars, if there are any: a log's line then stands above them.
+    handler = RichHandler(console=alerts if quiet else messages, show_time=False, show_path=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler], force=True)
-    logging.getLogger("pisr_core").setLevel(logging.DEBUG if verbose else logging.INFO)
+    level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
+    logging.getLogger("pisr_core").setLevel(level)
 
 
 class RateColumn(ProgressColumn):
@@ -57,9 +73,31 @@ class RateColumn(ProgressColumn):
         return Text(f"{speed:.1f}/s" if speed else "–/s", style="cyan")
 
 
+class PlainProgress:
+    """Progress as lines, for log files and pipes: every ten seconds, and at the end.
+
+    Args:
+        description: what goes on.
+        in_bytes: the count is one of bytes.
+    """
+
+    def __init__(self, description: str, in_bytes: bool = False) -> None:
+        self._description = description
+        self._text = filesize.decimal if in_bytes else str
+        self._began = self._printed = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Prints a line if it is time to."""
+        now = time.monotonic()
+        if done == total or now - self._printed >= SECONDS_BETWEEN_LINES:
+            self._printed = now
+            progress = f"{self._description}: {self._text(done)} of {self._text(total)}"
+            messages.print(f"{progress}, {now - self._began:.0f} s", markup=False, soft_wrap=True)
+
+
 @contextmanager
 def progress_bar(description: str, in_bytes: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr with the count, the rate and the time left.
+    """A bar on stderr with the count, the rate and the time left; now and then a line where stderr is no terminal.
 
     Args:
         description: what goes on.
@@ -68,6 +106,9 @@ def progress_bar(description: str, in_bytes: bool = False) -> Iterator[Callable[
     Yields:
         A function of (done, total) to call as the work goes on.
     """
+    if not messages.is_terminal:
+        yield PlainProgress(description, in_bytes)
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

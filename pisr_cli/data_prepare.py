@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pisr_cli.console import messages, print_json, progress_bar, results, score_table
+from pisr_cli.sizes import parse_size
 from pisr_core.config import ScenesConfig, check_choice
 from pisr_core.errors import ConfigError
 
@@ -56,7 +57,7 @@ def prepare(
     """
     check_choice("dataset", name, NAMES)
     if name == "scenes":
-        _prepare_scenes(out, ScenesConfig(difficulty, _size(size), train, val), as_json)
+        _prepare_scenes(out, ScenesConfig(difficulty, parse_size(size), train, val), as_json)
     else:
         _prepare_download(name, root, out, workers, as_json)
 
@@ -96,10 +97,3 @@ def show_reports(reports: dict[str, SplitReport], as_json: bool) -> None:
     results.print(table)
     for report in reports.values():
         messages.print(str(report.json_path), markup=False, soft_wrap=True)
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.lower().partition("x")
-    if not (height.isdecimal() and width.isdecimal()):
-        raise ConfigError(f"--size {text}: write height and width in pixels, for example 128x128.")
-    return int(height), int(width)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pisr_cli.console import messages
+from pisr_cli.console import alerts
 from pisr_core.errors import PisrError
 
 EXIT_CODES: dict[type[BaseException], int] = {
@@ -23,10 +23,25 @@ EXIT_CODES: dict[type[BaseException], int] = {
 def exit_codes() -> Iterator[None]:
     """Replaces an exception of the table by its message on stderr and `SystemExit` with its code."""
     try:
-        yield
+        with _device_faults_named():
+            yield
     except tuple(EXIT_CODES) as error:
-        messages.print(f"error: {error}" if str(error) else "interrupted", style="red", markup=False, soft_wrap=True)
+        alerts.print(f"error: {error}" if str(error) else "interrupted", style="red", markup=False, soft_wrap=True)
         raise SystemExit(_code(error)) from None
+
+
+@contextmanager
+def _device_faults_named() -> Iterator[None]:
+    """Turns what torch says of a device that is out of memory, or lost, into a message for the user."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        from pisr_core.engine.device import device_error
+
+        fault = device_error(error, "Use smaller images or batches, or another --device, such as cpu.")
+        if fault is None:
+            raise
+        raise fault from error
 
 
 def _code(error: BaseException) -> int:

@@ -130,9 +130,12 @@ def evaluate(
 
 def _scales(text: str) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in text.split(","))
+        scales = tuple(float(part) for part in text.split(","))
     except ValueError:
         raise ConfigError(f"--multi-scale {text}: write numbers with commas, for example 0.5,1,1.5.") from None
+    if not all(0.05 <= scale <= 20 for scale in scales):
+        raise ConfigError(f"--multi-scale {text}: choose scales from 0.05 to 20.")
+    return scales
 
 
 def _evaluate_files(

@@ -10,9 +10,9 @@ import typer
 from rich.table import Table
 
 from pisr_cli.console import messages, print_json, progress_bar, results, score, score_table
+from pisr_cli.sizes import parse_size
 from pisr_core.config import Config
 from pisr_core.errors import ConfigError
-from pisr_core.structures import Category
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pisr_core.profiling.operations import OperationCount, Operations
     from pisr_core.profiling.speed import Speed
     from pisr_core.profiling.tradeoff import Result
+    from pisr_core.structures import Category
 
 CONVENTION = (
     "GFLOP: 10⁹ multiply-accumulates of one image, with norms and resizing as public counters weigh them (GMAC: "
@@ -84,7 +85,7 @@ def flops(
 
     Example: pisr flops --checkpoint runs/first/best.safetensors --speed --device cpu
     """
-    wanted = None if size is None else _size(size)
+    wanted = None if size is None else parse_size(size)
     subjects = _subjects(presets, checkpoint, settings or [], compared=wanted is None and not settings)
     qualities = _qualities(plot, results_csv, presets)
 
@@ -117,13 +118,6 @@ def flops(
         print_json({"convention": CONVENTION, "models": [_as_json(*row) for row in rows]})
     else:
         _show(rows)
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.lower().partition("x")
-    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise ConfigError(f"--size {text}: write height and width in pixels, for example 640x864.")
-    return int(height), int(width)
 
 
 def _subjects(names: list[str] | None, checkpoint: Path | None, settings: list[str], compared: bool) -> list[_Subject]:

@@ -14,32 +14,44 @@ from pisr_core.errors import DataError
 
 def predict(
     paths: Annotated[
-        list[str], typer.Argument(help="Images, folders or patterns such as 'photos/*.jpg'.", metavar="PATH…")
+        list[str], typer.Argument(help="Images, videos, folders or patterns such as 'photos/*.jpg'.", metavar="PATH…")
     ],
     out: Annotated[Path, typer.Option(help="Folder for the results.", metavar="DIR")],
     checkpoint: Annotated[
         Path | None, typer.Option(help="The model; else that of the newest run in ./runs.", metavar="FILE")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; else the fastest here.")] = None,
+    batch_size: Annotated[
+        int, typer.Option(help="Most neighbouring images of one size that the network sees at once.", min=1)
+    ] = 1,
+    precision: Annotated[
+        str, typer.Option(help="no (float32), bf16 or fp16: lower precision is faster on most GPUs.")
+    ] = "no",
+    compile_network: Annotated[
+        bool, typer.Option("--compile", help="Compile the network first: worth its minutes for many images.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
-    """Find things and stuff in images.
+    """Find things and stuff in images and films.
 
     Writes DIR/panoptic.json with DIR/panoptic/*.png (COCO panoptic format, with scores) and pictures to
-    DIR/overlay. Files that are no images are skipped and named at the end.
+    DIR/overlay. Of a film each frame has its map, clip_000001.png and so on, and DIR/overlay/clip.mp4 shows them.
+    Files that are no images are skipped and named at the end.
 
-    Example: pisr predict photos --out predictions
+    Example: pisr predict photos clip.mp4 --out predictions
     """
     from pisr_core.engine.device import choose_device
+    from pisr_core.engine.fast_model import FastModel, check_precision
     from pisr_core.engine.inference import load_model, newest_checkpoint
     from pisr_core.engine.prediction import predict as predict_images
 
     chosen = choose_device(device)
+    check_precision(precision, chosen)
     path = checkpoint or newest_checkpoint(RUNS)
     messages.print(f"model: {path} on {chosen}", markup=False, soft_wrap=True)
-    model = load_model(path, chosen)
+    model = FastModel(load_model(path, chosen), precision, compile_network)
     with progress_bar("predicting") as progress:
-        report = predict_images(model, paths, out, chosen, progress)
+        report = predict_images(model, paths, out, chosen, progress, batch_size)
     if as_json:
         images = [{k: v if k == "segments" else str(v) for k, v in asdict(i).items()} for i in report.written]
         print_json({"checkpoint": str(path), "images": images, "failed": list(report.failed)})

@@ -12,6 +12,6 @@ def parse_size(text: str) -> tuple[int, int]:
         ConfigError: it is written otherwise.
     """
     height, _, width = text.lower().partition("x")
-    if not (height.isdecimal() and width.isdecimal()):
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
         raise ConfigError(f"--size {text}: write height and width in pixels, for example 512x1024.")
     return int(height), int(width)

@@ -143,7 +143,7 @@ def _bars() -> Iterator[_Bars]:
         MofNCompleteColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    with Progress(*columns, console=messages) as progress:
+    with Progress(*columns, console=messages, disable=not messages.is_terminal) as progress:
         yield _Bars(progress)
 
 

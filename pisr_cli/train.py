@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pisr_cli.console import RUNS, messages, print_json
+from pisr_cli.train_dry_run import report_dry_run
 from pisr_core.config import Config
 from pisr_core.errors import ConfigError
 
@@ -37,7 +38,16 @@ def train(
     max_steps: Annotated[int | None, typer.Option(help="The same as --set train.steps=N.", metavar="N")] = None,
     seed: Annotated[int | None, typer.Option(help="The same as --set train.seed=N.", metavar="N")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; else the fastest here.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in DIR where it stopped.")] = False,
+    dry: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Try the data, two steps and an evaluation; estimate time, memory and disk. Writes nothing.",
+        ),
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in DIR, else the newest unfinished one in ./runs.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
 ) -> None:
     """Train a model.
@@ -47,14 +57,28 @@ def train(
     torchrun --nproc-per-node 8 -m pisr_cli train --preset NAME
 
     Example: pisr train --preset scenes-pdl-r18 --out runs/first
+
+    Example: pisr train --preset coco-pdl-r50 --data datasets --dry-run
     """
     overrides = list(settings or [])
     if max_steps is not None:
         overrides.append(f"train.steps={max_steps}")
     if seed is not None:
         overrides.append(f"train.seed={seed}")
+    if resume and preset is None and out is None:
+        out = _newest_unfinished()
     config = _config(preset, out, resume, overrides)
     folder = out or _default_folder(RUNS / config.name, resume)
+    main_process = int(os.environ.get("RANK", "0")) == 0
+    if dry:
+        if resume:
+            raise ConfigError("--dry-run: tries a new run; leave --resume out.")
+        from pisr_core.profiling.dry_run import dry_run
+
+        tried = dry_run(config, data, folder, weights, device)
+        if main_process:
+            report_dry_run(tried, config, folder, as_json)
+        return
 
     from pisr_cli.live import live_view
     from pisr_core.engine.trainer import train as run_training
@@ -62,7 +86,7 @@ def train(
     result = run_training(
         config, data, folder, weights=weights, resume=resume, device=device, listeners=[live_view(messages)]
     )
-    if int(os.environ.get("RANK", "0")) == 0:
+    if main_process:
         _report(result, data, as_json)
 
 
@@ -76,6 +100,14 @@ def _config(preset: str | None, out: Path | None, resume: bool, overrides: list[
     if resume and out is not None:
         return presets.load(str(RunFolder(out).config), overrides)
     raise ConfigError("what to train? Name a preset: `pisr train --preset NAME`; `pisr presets` lists them.")
+
+
+def _newest_unfinished() -> Path:
+    from pisr_core.engine.state import newest_unfinished
+
+    folder = newest_unfinished(RUNS).path
+    messages.print(f"resuming {folder}", markup=False, soft_wrap=True)
+    return folder
 
 
 def _default_folder(base: Path, resume: bool) -> Path:

@@ -4,16 +4,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pisr_core.engine.inference import load_model
+    from pisr_core.api import Prediction, Predictor, load_model
     from pisr_core.relations.pisr import PISR
     from pisr_core.structures import SemanticPrediction
 
-__all__ = ["PISR", "SemanticPrediction", "load_model"]
+__all__ = ["PISR", "Prediction", "Predictor", "SemanticPrediction", "load_model"]
 
 _HOMES = {
     "PISR": "pisr_core.relations.pisr",
+    "Prediction": "pisr_core.api",
+    "Predictor": "pisr_core.api",
     "SemanticPrediction": "pisr_core.structures",
-    "load_model": "pisr_core.engine.inference",
+    "load_model": "pisr_core.api",
 }
 
 

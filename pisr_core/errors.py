@@ -17,6 +17,14 @@ class CheckpointError(PisrError):
     """A weights file that is missing, truncated, foreign or does not fit the model."""
 
 
+class OutputError(PisrError):
+    """A file that cannot be written: a full disk, a folder without permission."""
+
+
+class DeviceError(PisrError):
+    """A device that ran out of memory or failed."""
+
+
 class TrainingError(PisrError):
     """A training run that cannot start, continue or be trusted."""
 

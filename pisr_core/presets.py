@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
+import math
 import tomllib
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from reprlib import repr as shown
 from typing import Any
 
 import tomli_w
@@ -18,6 +21,9 @@ from pisr_core.errors import ConfigError
 
 FRAGMENTS = "_base"
 """Folder of the parts that presets extend."""
+
+LARGEST = 2**31
+"""No setting is a larger number."""
 
 
 def folder() -> Path:
@@ -42,7 +48,7 @@ def load(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
         ConfigError: unknown preset, broken TOML, an unknown key or a value of the wrong type or range.
     """
     path = _find(name_or_path, beside=None)
-    table = _read(path, trail=())
+    table = _read(path, (), {})
     table.setdefault("name", path.stem)
     for override in overrides:
         _merge(table, _parse_override(override))
@@ -78,38 +84,62 @@ def to_toml(config: Config) -> str:
 def _find(name: str, beside: Path | None) -> Path:
     if name.endswith(".toml"):
         path = Path(name) if beside is None else beside.parent / name
-        if not path.is_file():
-            raise ConfigError(f"{path}: no such preset file.")
+        if not _is_file(path):
+            raise ConfigError(f"{shown(str(path))}: no such preset file.")
         return path
     for candidate in (folder() / f"{name}.toml", folder() / FRAGMENTS / f"{name}.toml"):
-        if candidate.is_file():
+        if _is_file(candidate):
             return candidate
     known = names()
     close = difflib.get_close_matches(name, known, n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known presets: {', '.join(known)}"
-    raise ConfigError(f"preset {name!r} does not exist: {hint} (`pisr presets` lists them)")
+    raise ConfigError(f"preset {shown(name)} does not exist: {hint} (`pisr presets` lists them)")
 
 
-def _read(path: Path, trail: tuple[Path, ...]) -> dict[str, Any]:
-    """One file's values on top of those that it extends; of several the later wins."""
-    if path in trail:
-        raise ConfigError(f"{path}: extends itself through {' → '.join(p.name for p in (*trail, path))}.")
+def _is_file(path: Path) -> bool:
     try:
-        own = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
+
+
+def _read(path: Path, trail: tuple[Path, ...], known: dict[Path, dict[str, Any]]) -> dict[str, Any]:
+    """A file's values on top of those that it extends; `known` are those of the files that were read before."""
+    identity = path.resolve()
+    if identity in trail:
+        raise ConfigError(f"{path}: extends itself through {' → '.join(p.name for p in (*trail, identity))}.")
+    if identity not in known:
+        known[identity] = _read_anew(path, (*trail, identity), known)
+    return copy.deepcopy(known[identity])
+
+
+def _read_anew(path: Path, trail: tuple[Path, ...], known: dict[Path, dict[str, Any]]) -> dict[str, Any]:
+    """Of several files that it extends the later wins."""
+    try:
+        own = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from None
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML ({error}).") from None
     extends = own.pop("extends", [])
     parents = [extends] if isinstance(extends, str) else extends
-    if not all(isinstance(parent, str) for parent in parents):
-        raise ConfigError(f"{path}: extends = {extends!r}: a name or a list of names.")
+    if not isinstance(parents, list) or not all(isinstance(parent, str) for parent in parents):
+        raise ConfigError(f"{path}: extends = {shown(extends)}: a name or a list of names.")
     table: dict[str, Any] = {}
     for parent in parents:
-        inherited = _read(_find(parent, beside=path), (*trail, path))
+        inherited = _read(_find_parent(parent, path), trail, known)
         for personal in ("name", "description", "paper"):
             inherited.pop(personal, None)
         _merge(table, inherited)
     _merge(table, own)
     return table
+
+
+def _find_parent(name: str, child: Path) -> Path:
+    try:
+        return _find(name, beside=child)
+    except ConfigError as error:
+        raise ConfigError(f"{child}: extends: {error}") from None
 
 
 def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> None:
@@ -126,7 +156,7 @@ def _parse_override(text: str) -> dict[str, Any]:
         raise ConfigError(f"--set {text}: write it as key=value, for example --set train.lr=0.001")
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         parsed = value.strip()
     nested: Any = parsed
     for part in reversed(key.strip().split(".")):
@@ -136,14 +166,14 @@ def _parse_override(text: str) -> dict[str, Any]:
 
 def _build(kind: type, table: Any, prefix: str) -> Any:
     if not isinstance(table, Mapping):
-        raise ConfigError(f"{prefix.rstrip('.')} = {table!r}: a table of settings is needed.")
+        raise ConfigError(f"{prefix.rstrip('.')} = {shown(table)}: a table of settings is needed.")
     hints = typing.get_type_hints(kind)
     known = [field.name for field in dataclasses.fields(kind)]
     for key in table:
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             cure = f"did you mean {prefix}{close[0]}?" if close else f"known here: {', '.join(known)}"
-            raise ConfigError(f"unknown setting {prefix}{key}: {cure}")
+            raise ConfigError(f"unknown setting {prefix}{shown(key)[1:-1]}: {cure}")
     return kind(**{key: _convert(hints[key], value, prefix + key) for key, value in table.items()})
 
 
@@ -156,19 +186,22 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
         if dataclasses.is_dataclass(arguments[0]) and isinstance(value, Mapping):
             value = [value]
         if not isinstance(value, list | tuple):
-            raise ConfigError(f"{key} = {value!r}: a list is needed.")
+            raise ConfigError(f"{key} = {shown(value)}: a list is needed.")
         kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
         if len(kinds) != len(value):
-            raise ConfigError(f"{key} = {value!r}: {len(kinds)} values are needed.")
+            raise ConfigError(f"{key} = {shown(value)}: {len(kinds)} values are needed.")
         return tuple(_convert(k, v, f"{key}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
     if origin is dict:
         if not isinstance(value, Mapping):
-            raise ConfigError(f"{key} = {value!r}: a table is needed.")
-        return {str(k): _convert(arguments[1], v, f"{key}.{k}") for k, v in value.items()}
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+            raise ConfigError(f"{key} = {shown(value)}: a table is needed.")
+        return {str(k): _convert(arguments[1], v, f"{key}.{shown(k)[1:-1]}") for k, v in value.items()}
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and not (abs(value) <= LARGEST and math.isfinite(value)):
+        raise ConfigError(f"{key} = {shown(value)}: a number from -2³¹ to 2³¹ is needed.")
+    if hint is float and is_number:
         return float(value)
     if type(value) is not hint:
-        raise ConfigError(f"{key} = {value!r}: {_describe(hint)} is needed, not {_describe(type(value))}.")
+        raise ConfigError(f"{key} = {shown(value)}: {_describe(hint)} is needed, not {_describe(type(value))}.")
     return value
 
 

@@ -1,23 +1,131 @@
-"""The Python in the documentation runs."""
+"""What the documentation says can be done works."""
 
 import re
+import runpy
+import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
+from typer.main import get_command
 
-DOCS = Path(__file__).parent.parent / "docs"
-BLOCKS = [
-    (page.name, number, code)
-    for page in sorted(DOCS.glob("*.md"))
-    for number, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL))
+from pisr_cli.app import app, main
+from pisr_core import data, models, presets, relations
+from pisr_core.data.scenes import SCENE_CATEGORIES
+from pisr_core.models import build_model
+from pisr_core.weights.checkpoint import save_checkpoint
+
+ROOT = Path(__file__).parent.parent
+TOUR = ROOT / "docs" / "tour.md"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page, languages="sh|python"):
+    return re.findall(rf"^```({languages})\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def commands(text):
+    """The calls of `pisr` in shell lines, as lists of words."""
+    for line in text.replace("\\\n", " ").splitlines():
+        for part in line.split("&&"):
+            words = shlex.split(part, comments=True)
+            if words[:1] == ["pisr"]:
+                yield words[1:]
+
+
+EXAMPLES = [
+    pytest.param(code, id=f"{page.stem}-{number}")
+    for page in PAGES
+    if page not in (TOUR, ROOT / "README.md")
+    for number, (_, code) in enumerate(blocks(page, "python"))
+]
+COMMANDS = [
+    pytest.param(words, id=f"{page.stem}: pisr {' '.join(words)}")
+    for page in PAGES
+    for _, text in blocks(page, "sh")
+    for words in commands(text)
 ]
 
 
-@pytest.mark.parametrize(("page", "number", "code"), BLOCKS, ids=[f"{page}-{n}" for page, n, _ in BLOCKS])
-def test_example_runs(page, number, code, tmp_path, monkeypatch):
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty working folder; what an example adds to the registries is forgotten."""
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, f"{page}, example {number}", "exec"), {"__name__": "example"})
+    for module, name in ((relations, "RELATIONS"), (data, "DATASETS"), (models, "MODELS")):
+        monkeypatch.setattr(module, name, dict(getattr(module, name)))
+    return tmp_path
 
 
-def test_there_are_examples():
-    assert "module.md" in [page for page, _, _ in BLOCKS]
+def execute(code, names):
+    exec(compile(code, "<documentation>", "exec"), names)
+
+
+@pytest.mark.parametrize("code", EXAMPLES)
+def test_example_runs(code, folder):
+    execute(code, {"__name__": "example"})
+
+
+def test_readme_examples_run(folder):
+    config = presets.load("scenes-pdl-r18", ["merge.stuff_area=0.0"])
+    state = build_model(config, SCENE_CATEGORIES).state_dict()
+    save_checkpoint(folder / "runs/first/best.safetensors", state, config, SCENE_CATEGORIES, {})
+    Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save("photo.jpg")
+    names = {"__name__": "example"}
+    for _, code in blocks(ROOT / "README.md", "python"):
+        execute(code, names)
+    assert (folder / "predictions/overlay/photo.jpg").is_file()
+
+
+def test_tour_runs_from_beginning_to_end(folder, capfd):
+    names = {"__name__": "example"}
+    for language, code in blocks(TOUR):
+        if language == "python":
+            execute(code, names)
+            continue
+        for words in commands(code):
+            with pytest.raises(SystemExit) as exit_:
+                main(words)
+            assert not exit_.value.code, (words, capfd.readouterr().err)
+    for written in ("scores/report.html", "predictions/panoptic.json", "one/overlay", "overlay-2.png", "heatmaps", "k"):
+        assert (folder / written).exists()
+    assert torch.is_tensor(names["model"].network.pixel_mean)
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_every_command_in_the_documentation_exists(words):
+    command = get_command(app)
+    while True:
+        context = command.make_context("pisr", list(words))
+        if not hasattr(command, "commands"):
+            return
+        rest = [*context._protected_args, *context.args]
+        _, command, words = command.resolve_command(context, rest)
+
+
+def test_page_of_commands_is_up_to_date():
+    page = runpy.run_path(str(ROOT / "docs" / "make_cli.py"))["document"]()
+    assert (ROOT / "docs" / "cli.md").read_text() == page, "run: python docs/make_cli.py"
+
+
+def test_every_command_has_an_example_and_json():
+    def leaves(command, name):
+        below = getattr(command, "commands", {})
+        for word, child in below.items():
+            yield from leaves(child, f"{name} {word}")
+        if not below:
+            yield name, command
+
+    found = dict(leaves(get_command(app), "pisr"))
+    assert {"pisr train", "pisr env", "pisr data convert masks", "pisr weights import"} <= found.keys()
+    for name, command in found.items():
+        assert f"Example: {name}" in command.help, name
+        assert any("--json" in parameter.opts for parameter in command.params), name
+
+
+def test_links_lead_somewhere():
+    for page in PAGES:
+        prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+        for target in re.findall(r"\]\(([\w./-]+)\)", prose):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -118,3 +118,51 @@ def test_own_files_extend_presets_and_each_other(tmp_path):
     (tmp_path / "a.toml").write_text("steps = = 3")
     with pytest.raises(ConfigError, match="a.toml: not valid TOML"):
         presets.load(str(tmp_path / "a.toml"))
+
+
+def write(folder, **files):
+    for name, text in files.items():
+        (folder / f"{name}.toml").write_text(text, encoding="utf-8")
+    return str(folder / f"{next(iter(files))}.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a = ", "a.toml: not valid TOML"),
+        ("a = " + "[" * 5000 + "]" * 5000, "a.toml: not valid TOML"),
+        ("extends = 5", "a.toml: extends = 5: a name or a list of names"),
+        ("extends = [5]", "a name or a list of names"),
+        ('extends = "no-such"', "a.toml: extends: preset 'no-such' does not exist"),
+        ('extends = "../here/a.toml"', "a.toml: extends itself"),
+        ('name = "../outside"', "a name for files"),
+        ("train.lr = nan", "train.lr = nan: a number from"),
+        ("train.lr = inf", "train.lr = inf: a number from"),
+        (f"train.steps = {'9' * 400}", "train.steps = 99+...9+: a number from"),
+        (f"train.steps = {'9' * 5000}", "a.toml: not valid TOML"),
+        ("train.lr = true", "train.lr = True: a number is needed"),
+        ("train.seed = -1", "train.seed = -1: zero or more"),
+        ("relation.channels = 1000000", "relation.channels = 1000000: at least 1, at most 4096"),
+        ("maskformer.heads = 0", "maskformer.heads = 0: at least 1"),
+        ("data = [1]", "data = .1.: a table of settings is needed"),
+        (f"{'k' * 5000} = 1", "unknown setting kkk"),
+    ],
+)
+def test_broken_files_are_named_with_what_is_wrong(tmp_path, text, message):
+    folder = tmp_path / "here"
+    folder.mkdir()
+    with pytest.raises(ConfigError, match=message) as error:
+        presets.load(write(folder, a=text))
+    assert len(str(error.value)) < 1500
+
+
+def test_a_file_that_many_extend_is_read_once(tmp_path):
+    """Else each level would double the work: 2⁶⁰ readings."""
+    levels = {f"level{i}": f'extends = ["level{i + 1}.toml", "level{i + 1}.toml"]' for i in range(60)}
+    path = write(tmp_path, **levels, level60="train.steps = 7")
+    assert presets.load(path).train.steps == 7
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
+    path = write(tmp_path, a="\ufefftrain.steps = 7")
+    assert presets.load(path).train.steps == 7

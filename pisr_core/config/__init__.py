@@ -82,3 +82,7 @@ class Config:
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
     paper: tuple[PaperRow, ...] = ()
+
+    def __post_init__(self) -> None:
+        is_name = self.name not in (".", "..") and not set(self.name) & set("/\\\0") and len(self.name) <= 100
+        check(is_name, "name", self.name, "a name for files: at most 100 characters without / and \\")

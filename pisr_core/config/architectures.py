@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pisr_core.config.checks import check
+from pisr_core.config.checks import check, check_counts
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class BranchConfig:
     head_channels: int = 256
 
     def __post_init__(self) -> None:
+        check_counts(self, "deeplab.…", ("channels", "project_channels", "head_channels"))
         widths = self.project_channels
         check(1 <= len(widths) <= 3, "deeplab.….project_channels", widths, "one to three widths, from stride 4 on")
 
@@ -78,6 +79,8 @@ class DeepLabConfig:
     depthwise_separable: bool = True
 
     def __post_init__(self) -> None:
+        check_counts(self, "deeplab", ("aspp_channels", "aspp_dilations", "pool_window"))
+        check_counts(self, "deeplab", ("pad_to",), least=0)
         check(len(self.pool_window) in (0, 2), "deeplab.pool_window", self.pool_window, "[] or [height, width]")
         check(0 <= self.aspp_dropout < 1, "deeplab.aspp_dropout", self.aspp_dropout, "within [0, 1)")
 
@@ -101,7 +104,8 @@ class UPerNetConfig:
     depthwise_separable: bool = True
 
     def __post_init__(self) -> None:
-        check(all(scale > 0 for scale in self.pool_scales), "upernet.pool_scales", self.pool_scales, "at least 1 each")
+        names = ("channels", "pool_scales", "semantic_head_channels", "instance_head_channels")
+        check_counts(self, "upernet", names)
 
 
 @dataclass(frozen=True)
@@ -145,14 +149,15 @@ class MaskFormerConfig:
     overlap_threshold: float = 0.8
 
     def __post_init__(self) -> None:
+        check_counts(self, "maskformer", ("channels", "mask_channels", "query_channels", "queries", "heads"))
+        check_counts(self, "maskformer", ("decoder_layers",), most=100)
+        check_counts(self, "maskformer", ("feedforward",), most=65_536)
+        check_counts(self, "maskformer", ("encoder_layers",), least=0, most=100)
         check(self.channels % 32 == 0, "maskformer.channels", self.channels, "a multiple of 32, for the group norms")
         for name in ("channels", "query_channels"):
             width = getattr(self, name)
             rule = f"a multiple of 4, for the positions, and of maskformer.heads ({self.heads})"
             check(width % 4 == 0 and width % self.heads == 0, f"maskformer.{name}", width, rule)
-        check(self.encoder_layers >= 0, "maskformer.encoder_layers", self.encoder_layers, "zero or more")
-        for name in ("mask_channels", "decoder_layers", "queries", "heads", "feedforward"):
-            check(getattr(self, name) >= 1, f"maskformer.{name}", getattr(self, name), "at least 1")
         check(0 <= self.dropout < 1, "maskformer.dropout", self.dropout, "within [0, 1)")
 
 
@@ -189,6 +194,9 @@ class FPNConfig:
     merge_overlap: float = 0.5
 
     def __post_init__(self) -> None:
+        check_counts(self, "fpn", ("channels", "semantic_channels", "box_channels", "mask_channels", "anchor_sizes"))
+        samples = ("anchor_samples", "proposals", "box_samples", "detections")
+        check_counts(self, "fpn", samples, most=100_000)
         check(
             self.semantic_channels % 32 == 0, "fpn.semantic_channels", self.semantic_channels, "a multiple of 32 groups"
         )

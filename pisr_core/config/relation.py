@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pisr_core.config.checks import check, check_choice
+from pisr_core.config.checks import check, check_choice, check_counts
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class RelationConfig:
         check_choice("relation.name", self.name, ("none", "heads", "concat", "product", "ocr", "pisr"))
         check_choice("relation.normalization", self.normalization, ("mass", "area"))
         check_choice("relation.thing_mask", self.thing_mask, ("binary", "probability"))
-        check(self.channels > 0, "relation.channels", self.channels, "at least 1")
-        check(self.top_k >= 0, "relation.top_k", self.top_k, "zero or more")
+        check_counts(self, "relation", ("channels",))
+        check_counts(self, "relation", ("top_k",), least=0)
         check(self.instance_radius > 0, "relation.instance_radius", self.instance_radius, "above 0")
 
 
@@ -112,5 +112,6 @@ class MergeConfig:
     stuff_area: float = 0.001
 
     def __post_init__(self) -> None:
+        check_counts(self, "merge", ("top_k", "nms_kernel"))
         check(self.nms_kernel % 2 == 1, "merge.nms_kernel", self.nms_kernel, "an odd number of pixels")
         check(0 <= self.stuff_area < 1, "merge.stuff_area", self.stuff_area, "a share within [0, 1)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pisr_core.config.checks import check, check_choice
+from pisr_core.config.checks import check, check_choice, check_counts
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,10 @@ class DataConfig:
     workers: int = -1
 
     def __post_init__(self) -> None:
-        check(all(s >= 16 for s in self.crop), "data.crop", self.crop, "at least 16 pixels a side")
+        check_counts(self, "data", ("crop", "short_side"), least=16, most=65_536)
         check(0 < self.scale[0] <= self.scale[1], "data.scale", self.scale, "[low, high], 0 < low <= high")
         check(0 <= self.flip <= 1, "data.flip", self.flip, "a probability")
         check(self.color >= 0, "data.color", self.color, "at least 0")
-        check(
-            all(s >= 16 for s in self.short_side),
-            "data.short_side",
-            self.short_side,
-            "at least 16 pixels each",
-        )
         check(self.workers >= -1, "data.workers", self.workers, "at least 0, or -1 for one less than the cores")
 
 
@@ -121,6 +115,7 @@ class TrainConfig:
         check_choice("train.optimizer", self.optimizer, ("adam", "adamw", "sgd"))
         check_choice("train.schedule", self.schedule, ("poly", "cosine", "multistep", "constant"))
         check_choice("train.precision", self.precision, ("no", "fp16", "bf16"))
+        check(self.seed >= 0, "train.seed", self.seed, "zero or more")
         for name in ("steps", "batch_size", "accumulate", "save_every", "log_every"):
             check(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "at least 1")
         check(

@@ -10,7 +10,7 @@ from typing import Any
 
 from cityscapesscripts.helpers.labels import labels as cityscapes_labels
 
-from pisr_core.data.coco_json import load_json, parse_category
+from pisr_core.data.coco_json import load_json, parse_category, show
 from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.errors import ConfigError, DataError
 from pisr_core.structures import Category
@@ -60,12 +60,12 @@ def read_categories(path: Path) -> tuple[Category, ...]:
 def _csv_entries(path: Path) -> list[dict[str, Any]]:
     """The rows as COCO's entries."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             return [_csv_entry(row) for row in csv.DictReader(file)]
     except FileNotFoundError:
         raise DataError(f"{path}: no such file. Give a CSV with the columns id, name and isthing.") from None
-    except (KeyError, ValueError, TypeError) as error:
-        raise DataError(f"{path}: is no table of categories ({error!r}). It needs id, name and isthing.") from error
+    except (OSError, csv.Error, KeyError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: is no table of categories ({show(error)}). It needs id, name and isthing.") from error
 
 
 def _csv_entry(row: dict[str, str]) -> dict[str, Any]:

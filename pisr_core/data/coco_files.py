@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image
 from scipy import ndimage
 
+from pisr_core.atomic import written_whole
 from pisr_core.data.coco_json import (
     AnnotationRecord,
     CocoPanopticFile,
@@ -130,8 +129,14 @@ class _Shape:
 
 def _shapes(ids: Int[np.ndarray, "H W"]) -> dict[int, _Shape]:
     """Area and box of every id of a map, void too."""
-    present, inverse, areas = np.unique(ids, return_inverse=True, return_counts=True)
-    windows = ndimage.find_objects(inverse.reshape(ids.shape) + 1)
+    if ids.max(initial=0) <= ids.size:  # small numbers, as predictions have, are counted without sorting
+        counts = np.bincount(ids.ravel())
+        present = np.flatnonzero(counts)
+        areas = counts[present]
+        windows = [window for window in ndimage.find_objects(ids + 1) if window is not None]
+    else:
+        present, inverse, areas = np.unique(ids, return_inverse=True, return_counts=True)
+        windows = ndimage.find_objects(inverse.reshape(ids.shape) + 1)
     shapes = {}
     for segment_id, area, (rows, columns) in zip(present.tolist(), areas.tolist(), windows, strict=True):
         box = (columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
@@ -139,23 +144,19 @@ def _shapes(ids: Int[np.ndarray, "H W"]) -> dict[int, _Shape]:
     return shapes
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to, renamed to it when the block ends well and removed when not.
+@dataclass
+class ReservedImage:
+    """An image's place in a JSON that is being written; without segments until its map is there.
 
-    Raises:
-        DataError: the disk is full or the folder cannot be written.
+    Attributes:
+        image: its entry in `images`, complete with the map.
+        png_name: of its PNG.
+        segments: entries of `segments_info`.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        partial.replace(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error}). Free some space or choose another.") from error
-    finally:
-        if partial.is_file():
-            partial.unlink()
+
+    image: dict[str, Any]
+    png_name: str
+    segments: list[dict[str, Any]] | None = None
 
 
 class CocoPanopticWriter:
@@ -171,12 +172,10 @@ class CocoPanopticWriter:
         self.json_path = Path(json_path)
         self.png_dir = Path(png_dir)
         self.categories = tuple(categories)
-        self._images: list[dict[str, Any]] = []
-        self._annotations: list[dict[str, Any]] = []
-        self._image_ids: set[int | str] = set()
+        self._entries: dict[int | str, ReservedImage] = {}
         self._png_names: set[str] = set()
 
-    def __enter__(self) -> CocoPanopticWriter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -197,25 +196,50 @@ class CocoPanopticWriter:
             The PNG's path.
 
         Raises:
-            DataError: the id or name came before, the name leaves the folder, or the PNG cannot be written.
+            DataError: the id or name came before, or the name leaves the folder.
+            OutputError: the PNG cannot be written.
             ValueError: the map holds ids that its segments do not explain.
         """
-        if image_id in self._image_ids:
+        return self.write(self.reserve(image_id, file_name), panoptic)
+
+    def reserve(self, image_id: int | str, file_name: str) -> ReservedImage:
+        """The next place in the JSON, for a map that `write` may bring later and from another thread.
+
+        Places whose map never comes are left out.
+
+        Raises:
+            DataError: the id or name came before, or the name leaves the folder.
+        """
+        if image_id in self._entries:
             raise DataError(f"{self.json_path}: image id {image_id!r} comes twice. Give every image its own id.")
         png_name = self._free_png_name(file_name)
+        self._png_names.add(png_name)
+        entry = ReservedImage({"id": image_id, "file_name": file_name}, png_name)
+        self._entries[image_id] = entry
+        return entry
+
+    def write(self, entry: ReservedImage, panoptic: PanopticSegmentation) -> Path:
+        """Writes the PNG of a map that has its place; several threads may do so at once.
+
+        Returns:
+            The PNG's path.
+
+        Raises:
+            OutputError: the PNG cannot be written.
+            ValueError: the map holds ids that its segments do not explain.
+        """
         shapes = _shapes(panoptic.ids)
         unexplained = shapes.keys() - {segment.id for segment in panoptic.segments} - {VOID_ID}
         if unexplained:
-            raise ValueError(f"{file_name}: ids {sorted(unexplained)} of the map belong to no segment")
-        path = self.png_dir / png_name
-        with replacing(path) as partial:
-            Image.fromarray(id_to_rgb(panoptic.ids)).save(partial, format="PNG")
-        entries = [self._segment_entry(s, shapes[s.id]) for s in panoptic.segments if s.id in shapes]
+            raise ValueError(f"{entry.image['file_name']}: ids {sorted(unexplained)} of the map belong to no segment")
+        path = self.png_dir / entry.png_name
         height, width = panoptic.ids.shape
-        self._images.append({"id": image_id, "file_name": file_name, "width": width, "height": height})
-        self._annotations.append({"image_id": image_id, "file_name": png_name, "segments_info": entries})
-        self._image_ids.add(image_id)
-        self._png_names.add(png_name)
+        with written_whole(path, sync=False) as partial:
+            # Four bytes of an id, the lowest first, are R, G, B and one that is left out.
+            picture = Image.frombytes("RGB", (width, height), panoptic.ids.astype("<i4").tobytes(), "raw", "RGBX")
+            picture.save(partial, format="PNG")
+        entry.image |= {"width": width, "height": height}
+        entry.segments = [self._segment_entry(s, shapes[s.id]) for s in panoptic.segments if s.id in shapes]
         return path
 
     def _free_png_name(self, file_name: str) -> str:
@@ -250,6 +274,11 @@ class CocoPanopticWriter:
             }
             for category in self.categories
         ]
-        content = {"images": self._images, "annotations": self._annotations, "categories": categories}
-        with replacing(self.json_path) as partial:
+        written = [entry for entry in self._entries.values() if entry.segments is not None]
+        annotations = [
+            {"image_id": entry.image["id"], "file_name": entry.png_name, "segments_info": entry.segments}
+            for entry in written
+        ]
+        content = {"images": [entry.image for entry in written], "annotations": annotations, "categories": categories}
+        with written_whole(self.json_path) as partial:
             partial.write_text(json.dumps(content), encoding="utf-8")

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import colorsys
 import json
-from collections.abc import Callable, Sequence
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any, TypeVar
 
+from pisr_core.data.images import MAX_MEGAPIXELS
 from pisr_core.errors import DataError
 from pisr_core.structures import IGNORE_INDEX, VOID_ID, Category, Segment
 
 T = TypeVar("T")
+
+LARGEST_ID = 2**31 - 1
+"""Of a category: maps of classes are of 32 bits."""
 
 CURE = "Mend the file or export it again in COCO panoptic format."
 
@@ -83,9 +89,13 @@ def read_panoptic_json(path: Path, reference: CocoPanopticFile | None = None) ->
     pairs = _records(content, "annotations", path, lambda entry, where: parse_annotation(entry, where, positions))
     _check_unique([image_id for image_id, _ in pairs], f"{path}: annotation of image")
     annotations = dict(pairs)
+    if reference is not None:
+        _check_scores(annotations.values(), path)
     unknown = annotations.keys() - {image.id for image in images}
     if unknown:
-        raise DataError(f"{path}: an annotation's image_id {min(unknown, key=str)!r} is not among the images. {CURE}")
+        raise DataError(
+            f"{path}: an annotation's image_id {show(min(unknown, key=str))} is not among the images. {CURE}"
+        )
     return CocoPanopticFile(categories, images, annotations)
 
 
@@ -100,7 +110,13 @@ def distinct_color(index: int) -> tuple[int, int, int]:
 def is_inside(file_name: str) -> bool:
     """Whether a name stays in the folder that it is relative to, on every system."""
     path = PureWindowsPath(file_name)  # knows both separators
-    return bool(path.parts) and not path.anchor and ".." not in path.parts and "\0" not in file_name
+    if not path.parts or path.anchor or ".." in path.parts or "\0" in file_name:
+        return False
+    try:
+        os.fsencode(file_name)
+    except UnicodeEncodeError:  # half a character
+        return False
+    return True
 
 
 def load_json(path: Path, parse_constant: Callable[[str], Any] | None = None) -> Any:
@@ -114,7 +130,7 @@ def load_json(path: Path, parse_constant: Callable[[str], Any] | None = None) ->
         DataError: the file is missing, unreadable or no JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=parse_constant)
+        return json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=parse_constant)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file. Give the path of a COCO panoptic JSON.") from None
     except OSError as error:
@@ -126,32 +142,42 @@ def load_json(path: Path, parse_constant: Callable[[str], Any] | None = None) ->
 def _field(entry: Any, key: str, kinds: type | tuple[type, ...], where: str) -> Any:
     """One value of an object, checked to be there and of its type (booleans are no integers)."""
     if not isinstance(entry, dict):
-        raise DataError(f"{where}: is {_show(entry)}, not an object. {CURE}")
+        raise DataError(f"{where}: is {show(entry)}, not an object. {CURE}")
     if key not in entry:
         raise DataError(f"{where}: the key '{key}' is missing. {CURE}")
     value = entry[key]
     if not isinstance(value, kinds) or isinstance(value, bool):
         wanted = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
-        raise DataError(f"{where}: '{key}' is {_show(value)}, but must be {wanted}. {CURE}")
+        raise DataError(f"{where}: '{key}' is {show(value)}, but must be {wanted}. {CURE}")
     return value
 
 
-def _show(value: Any) -> str:
+def show(value: Any) -> str:
+    """A value in a message, shortened."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _text(entry: Any, key: str, where: str) -> str:
+    value = _field(entry, key, str, where)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{where}: '{key}' is {show(value)}, which holds half a character. {CURE}") from None
+    return value
 
 
 def _flag(entry: Any, key: str, where: str) -> bool:
     value = entry.get(key)
     if not isinstance(value, int) or value not in (0, 1):
-        raise DataError(f"{where}: '{key}' is {_show(value)}, but must be 0 or 1. {CURE}")
+        raise DataError(f"{where}: '{key}' is {show(value)}, but must be 0 or 1. {CURE}")
     return bool(value)
 
 
 def _file_name(entry: Any, where: str) -> str:
     name = _field(entry, "file_name", str, where)
     if not is_inside(name):
-        raise DataError(f"{where}: file_name {name!r} leaves its folder. Use a relative name without '..'.")
+        raise DataError(f"{where}: file_name {show(name)} leaves its folder. Use a relative name without '..'.")
     return name
 
 
@@ -164,8 +190,19 @@ def _check_unique(ids: Sequence[int | str], what: str) -> None:
     seen: set[int | str] = set()
     for value in ids:
         if value in seen:
-            raise DataError(f"{what} {value!r} comes twice. {CURE}")
+            raise DataError(f"{what} {show(value)} comes twice. {CURE}")
         seen.add(value)
+
+
+def _check_scores(annotations: Iterable[AnnotationRecord], path: Path) -> None:
+    """Predictions cannot be ranked by NaN; on the truth's side it does no harm."""
+    for annotation in annotations:
+        for segment in annotation.segments:
+            if not math.isfinite(segment.score):
+                raise DataError(
+                    f"{path}: the score of segment {segment.id} of {annotation.file_name} is {segment.score}, but must "
+                    f"be a finite number. {CURE}"
+                )
 
 
 def _categories(content: Any, path: Path) -> tuple[Category, ...]:
@@ -179,19 +216,19 @@ def _categories(content: Any, path: Path) -> tuple[Category, ...]:
 def parse_category(entry: Any, where: str) -> Category:
     """One entry of `categories`; `DataError` names `where` when it cannot be used."""
     category_id = _field(entry, "id", int, where)
-    if category_id < 0:
-        raise DataError(f"{where}: id {category_id} is negative. {CURE}")
-    name = _field(entry, "name", str, where)
+    if not 0 <= category_id <= LARGEST_ID:
+        raise DataError(f"{where}: id {show(category_id)} is outside 0 to 2³¹ - 1. {CURE}")
+    name = _text(entry, "name", where)
     isthing = _flag(entry, "isthing", where)
     color = _color(entry, where) if "color" in entry else distinct_color(category_id)
-    group = _field(entry, "supercategory", str, where) if "supercategory" in entry else ""
+    group = _text(entry, "supercategory", where) if "supercategory" in entry else ""
     return Category(category_id, name, isthing, color, group)
 
 
 def _color(entry: Any, where: str) -> tuple[int, int, int]:
     color = _field(entry, "color", list, where)
     if len(color) != 3 or not all(type(part) is int and 0 <= part <= 255 for part in color):
-        raise DataError(f"{where}: 'color' is {_show(color)}, but must be three integers of 0–255. {CURE}")
+        raise DataError(f"{where}: 'color' is {show(color)}, but must be three integers of 0–255. {CURE}")
     red, green, blue = color
     return red, green, blue
 
@@ -199,9 +236,20 @@ def _color(entry: Any, where: str) -> tuple[int, int, int]:
 def parse_image(entry: Any, where: str) -> ImageRecord:
     """One entry of `images`; `DataError` names `where` when it cannot be used."""
     height, width = _field(entry, "height", int, where), _field(entry, "width", int, where)
-    if height < 1 or width < 1:
-        raise DataError(f"{where}: a size of {height}×{width} pixels. {CURE}")
-    return ImageRecord(_field(entry, "id", (int, str), where), _file_name(entry, where), (height, width))
+    if height < 1 or width < 1 or height * width > MAX_MEGAPIXELS * 10**6:
+        raise DataError(
+            f"{where}: a size of {show(height)}×{show(width)} pixels; up to {MAX_MEGAPIXELS} million can be used. "
+            f"{CURE}"
+        )
+    return ImageRecord(_image_id(entry, "id", where), _file_name(entry, where), (height, width))
+
+
+def _image_id(entry: Any, key: str, where: str) -> int | str:
+    """An image's id; Cityscapes' files are named after theirs, so that a text must not leave a folder either."""
+    image_id = _field(entry, key, (int, str), where)
+    if not (is_inside(image_id) if isinstance(image_id, str) else abs(image_id) < 2**63):
+        raise DataError(f"{where}: '{key}' is {show(image_id)}, which names no image. {CURE}")
+    return image_id
 
 
 def parse_annotation(entry: Any, where: str, positions: dict[int, int]) -> tuple[int | str, AnnotationRecord]:
@@ -210,7 +258,7 @@ def parse_annotation(entry: Any, where: str, positions: dict[int, int]) -> tuple
     Raises:
         DataError: it cannot be used; the message names `where`.
     """
-    image_id = _field(entry, "image_id", (int, str), where)
+    image_id = _image_id(entry, "image_id", where)
     infos = _field(entry, "segments_info", list, where)
     segments = tuple(parse_segment(info, f"{where}: segments_info", positions) for info in infos)
     _check_unique([segment.id for segment in segments], f"{where}: segment id")
@@ -221,9 +269,18 @@ def parse_segment(info: Any, where: str, positions: dict[int, int]) -> Segment:
     """One entry of `segments_info`; `DataError` names `where` when it cannot be used."""
     segment_id, category_id = _field(info, "id", int, where), _field(info, "category_id", int, where)
     if not VOID_ID < segment_id < 2**24:
-        raise DataError(f"{where}: segment id {segment_id} is outside 1 to 2²⁴ - 1, what a PNG's colour holds. {CURE}")
+        raise DataError(
+            f"{where}: segment id {show(segment_id)} is outside 1 to 2²⁴ - 1, what a PNG's colour holds. {CURE}"
+        )
     if category_id not in positions:
-        raise DataError(f"{where}: segment {segment_id} has the unknown category_id {category_id}. {CURE}")
+        raise DataError(f"{where}: segment {segment_id} has the unknown category_id {show(category_id)}. {CURE}")
     iscrowd = _flag(info, "iscrowd", where) if "iscrowd" in info else False
-    score = float(_field(info, "score", (int, float), where)) if "score" in info else 1.0
-    return Segment(segment_id, positions[category_id], area=0, iscrowd=iscrowd, score=score)
+    return Segment(segment_id, positions[category_id], area=0, iscrowd=iscrowd, score=_score(info, where))
+
+
+def _score(info: Any, where: str) -> float:
+    score = _field(info, "score", (int, float), where) if "score" in info else 1.0
+    try:
+        return float(score)
+    except OverflowError:  # JSON's integers have no end
+        raise DataError(f"{where}: 'score' is {show(score)}, which is too large. {CURE}") from None

@@ -3,48 +3,88 @@
 from __future__ import annotations
 
 import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from pisr_core.errors import DataError
 
-BROKEN_IMAGE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+BROKEN_IMAGE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 """What Pillow raises on broken, foreign or unreasonably large files."""
+
+MAX_MEGAPIXELS = 178
+"""Larger images are refused: the limit at which Pillow suspects a decompression bomb. It warns at half of that."""
+
+TURNED = (5, 6, 7, 8)
+"""EXIF orientations that exchange height and width."""
+
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+_KNOWN_FORMATS = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+
+Image.init()  # else Pillow does not know which of them it was built with
+FORMATS = tuple(name for name in _KNOWN_FORMATS if name in Image.OPEN)
+"""What is read, whatever a file's ending says. Pillow knows more; of these some start other programs (EPS)."""
 
 
 def read_image(path: Path, annotated_size: tuple[int, int] | None = None) -> UInt8[Tensor, "3 H W"]:
-    """An image as RGB, upright as its EXIF orientation says.
+    """An image as RGB, upright as its EXIF orientation says; of an animation the first frame.
 
     Greyscale, palette, CMYK, 16-bit and transparent images are converted; transparency is dropped.
 
     Args:
-        path: the file, of any format that Pillow reads.
+        path: the file, of one of `FORMATS`.
         annotated_size: (H, W) of its annotation. An image that fits it only as stored is left as stored.
 
     Raises:
-        DataError: the file is missing, broken or of another size than its annotation.
+        DataError: the file is missing, broken, beyond `MAX_MEGAPIXELS` or of another size than its annotation.
     """
-    try:
-        with Image.open(path) as stored:
-            image = ImageOps.exif_transpose(stored)
-            if annotated_size is not None and _size(image) != annotated_size:
-                image = stored
-            pixels = _rgb(image)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such image. Check the path, or file_name in the annotation.") from None
-    except BROKEN_IMAGE_ERRORS as error:
-        raise DataError(f"{path}: cannot be read as an image ({error}). Replace or remove it.") from error
+    with _opened(path) as stored:
+        image = ImageOps.exif_transpose(stored)
+        if annotated_size is not None and _size(image) != annotated_size:
+            image = stored
+        pixels = _rgb(image)
     found = pixels.shape[:2]
     if annotated_size is not None and found != annotated_size:
         raise DataError(
             f"{path}: the image has {found[0]}×{found[1]} pixels, its annotation {annotated_size[0]}×"
             f"{annotated_size[1]}. Use the image that was annotated, at the same size."
         )
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def pillow_to_tensor(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
+    """An image that is open already, converted as `read_image` does.
+
+    Raises:
+        DataError: its file is broken, or its pixels have no known range.
+    """
+    try:
+        pixels = _rgb(ImageOps.exif_transpose(image))
+    except BROKEN_IMAGE_ERRORS as error:
+        raise DataError(f"a Pillow image cannot be read ({error}). Give another.") from error
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
@@ -56,15 +96,29 @@ def image_size(path: Path, upright: bool = True) -> tuple[int, int]:
         upright: turned as its EXIF orientation says, as `read_image` does; else as stored.
 
     Raises:
-        DataError: the file is missing or broken.
+        DataError: the file is missing, broken or beyond `MAX_MEGAPIXELS`.
     """
+    with _opened(path) as image:
+        height, width = _size(image)
+        turned = upright and image.getexif().get(ExifTags.Base.Orientation, 1) in TURNED
+        return (width, height) if turned else (height, width)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The image of a file; what goes wrong with it in the block becomes a `DataError`."""
     try:
-        with Image.open(path) as image:
-            height, width = _size(image)
-            turned = upright and image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-            return (width, height) if turned else (height, width)
+        with Image.open(path, formats=FORMATS) as image:
+            yield image
     except FileNotFoundError:
-        raise DataError(f"{path}: no such image. Put it there.") from None
+        raise DataError(f"{path}: no such image. Check the path, or file_name in the annotation.") from None
+    except UnidentifiedImageError:
+        reason = "is of no known format" if path.stat().st_size else "is empty (0 bytes)"
+        raise DataError(f"{path}: cannot be read as an image: it {reason}. Replace or remove it.") from None
+    except Image.DecompressionBombError:
+        raise DataError(
+            f"{path}: has more than {MAX_MEGAPIXELS} megapixels, the limit. Scale it down or cut it into tiles."
+        ) from None
     except BROKEN_IMAGE_ERRORS as error:
         raise DataError(f"{path}: cannot be read as an image ({error}). Replace or remove it.") from error
 

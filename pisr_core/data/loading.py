@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -18,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pisr_core.config import DataConfig
 from pisr_core.data.augmentation import Augmentation, evaluation_size, pad, resize_for_eval
+from pisr_core.data.images import MAX_MEGAPIXELS
 from pisr_core.errors import ConfigError, DataError, PisrError
 from pisr_core.structures import PanopticDataset, Sample, TargetGenerator, TensorStruct, TrainingBatch
 
@@ -202,7 +206,18 @@ def evaluation_loader(
 
 
 def evaluation_batch(samples: list[Sample], config: DataConfig, size_divisor: int) -> EvaluationBatch:
-    """Resizes samples of one evaluation size and pads them to a multiple of `size_divisor` pixels."""
+    """Resizes samples of one evaluation size and pads them to a multiple of `size_divisor` pixels.
+
+    Raises:
+        DataError: an image that is so narrow that it would become far too long.
+    """
+    for sample in samples:
+        height, width = evaluation_size((sample.image.shape[1], sample.image.shape[2]), config)
+        if height * width > MAX_MEGAPIXELS * 10**6:
+            raise DataError(
+                f"{sample.file_name}: would be scaled to {height}×{width} pixels, for its short side shall have "
+                f"{config.eval_short_side}. Cut it, or limit the other side with data.eval_max_long_side."
+            )
     resized = [resize_for_eval(sample.image, config) for sample in samples]
     input_sizes = [(image.shape[1], image.shape[2]) for image in resized]
     height, width = (max(side) for side in zip(*input_sizes, strict=True))
@@ -254,13 +269,36 @@ class _CollateUnlessError:
 
 
 class _Loader(DataLoader[Any]):
-    """Raises in the main process the errors that workers gave as batches."""
+    """Raises in the main process, and only when a batch is fetched, what went wrong in the workers."""
 
     def __iter__(self) -> Any:
-        for batch in super().__iter__():
-            if isinstance(batch, PisrError):
-                raise batch
-            yield batch
+        with _child_handler_kept():
+            batches = super().__iter__()
+        try:
+            for batch in batches:
+                if isinstance(batch, PisrError):
+                    raise batch
+                yield batch
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker (pid"):
+                raise
+            raise DataError(
+                f"a data-loading process died ({str(error).splitlines()[0]}), perhaps for want of memory. Use fewer "
+                "with --set data.workers=N (0 loads in the main process), or give the machine or container more "
+                "memory, /dev/shm too."
+            ) from error
+
+
+@contextmanager
+def _child_handler_kept() -> Iterator[None]:
+    """Torch's handler would raise a worker's death at any moment, in the middle of a training step."""
+    number = getattr(signal, "SIGCHLD", None)  # not on Windows
+    if number is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(number)
+    yield
+    signal.signal(number, handler)
 
 
 def _loader(
@@ -273,12 +311,13 @@ def _loader(
         num_workers=count,
         collate_fn=_CollateUnlessError(collate_items),
         pin_memory=device.type == "cuda",
-        worker_init_fn=_use_one_thread,
+        worker_init_fn=_start_worker,
         persistent_workers=count > 0,
     )
 
 
-def _use_one_thread(worker: int) -> None:
-    """Workers are many already: threads within them would only get in each other's way."""
+def _start_worker(worker: int) -> None:
+    """Leaves Ctrl-C to the main process, and threads alone: workers are many already."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     cv2.setNumThreads(0)  # sequential; 1 would wait for ever for threads that a fork does not copy

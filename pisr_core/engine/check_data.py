@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from pisr_core.atomic import written_whole
 from pisr_core.data.checking.entries import PanopticEntries
 from pisr_core.data.checking.findings import Finding, Kind, Severity
 from pisr_core.data.checking.folders import Copies, extra_files, missing_folders
@@ -20,7 +21,6 @@ from pisr_core.data.checking.mending import Mender
 from pisr_core.data.checking.settings import Suggestion, suggest_settings
 from pisr_core.data.checking.splits import SplitSource
 from pisr_core.data.checking.statistics import DatasetStatistics
-from pisr_core.data.coco_files import replacing
 from pisr_core.engine.parallel import parallel_map
 from pisr_core.errors import ConfigError, DataError
 
@@ -114,7 +114,8 @@ def check_data(
 
     Raises:
         ConfigError: to mend, all pixels of one split must be seen.
-        DataError: `mend_into` exists already or cannot be written.
+        DataError: `mend_into` exists already.
+        OutputError: it cannot be written.
     """
     if mend_into is not None:
         _check_mendable(sources, limit, quick, mend_into)
@@ -191,6 +192,6 @@ def _write_mended(mender: Mender, out: Path) -> Counter[str]:
     if any(finding.kind is Kind.JSON_BROKEN for finding in mender.entries.findings):
         raise DataError(f"{mender.entries.path}: cannot be mended, for its lists cannot be read. Export it again.")
     content = mender.mended()
-    with replacing(out) as part:
+    with written_whole(out) as part:
         part.write_text(json.dumps(content), encoding="utf-8")
     return mender.changes

@@ -1,10 +1,18 @@
-"""Which device computes."""
+"""Which device computes, and what its faults mean."""
 
 from __future__ import annotations
 
 import torch
 
-from pisr_core.errors import ConfigError
+from pisr_core.errors import ConfigError, DeviceError
+
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+"""In the messages of CUDA and MPS, of the CPU's allocator, and of cuDNN and cuBLAS."""
+
+FAILED = ("CUDA error", "NCCL error", "HIP error", "cuDNN error", "CUDNN_STATUS", "CUBLAS_STATUS")
+
+OWN_FAULT = "device-side assert"
+"""A wrong index in a kernel: a bug, whose traceback is wanted."""
 
 
 def choose_device(name: str | None = None) -> torch.device:
@@ -26,3 +34,23 @@ def choose_device(name: str | None = None) -> torch.device:
     if name not in present:
         raise ConfigError(f"device {name!r} is not available here: choose one of {', '.join(present)}.")
     return torch.device(name)
+
+
+def device_error(error: BaseException, memory_cure: str) -> DeviceError | None:
+    """What an error says about the device: it ran out of memory, or it failed; `None` where it says nothing.
+
+    Args:
+        error: what torch or Python raised.
+        memory_cure: what to change for less memory.
+    """
+    if not isinstance(error, (RuntimeError, MemoryError)) or OWN_FAULT in str(error):
+        return None
+    words = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(sign in str(error) for sign in OUT_OF_MEMORY):
+        return DeviceError(f"out of memory ({words}). {memory_cure}")
+    if any(sign in str(error) for sign in FAILED):
+        return DeviceError(
+            f"the GPU failed ({words}). Look at `nvidia-smi` and the system's log (`dmesg`); it may need a reset or "
+            "another --device."
+        )
+    return None

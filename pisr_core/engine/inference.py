@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 
-from pisr_core.errors import CheckpointError
+from pisr_core.config import Config
+from pisr_core.errors import CheckpointError, ConfigError
 from pisr_core.models import PanopticModel, build_model
-from pisr_core.weights.checkpoint import read_checkpoint
+from pisr_core.weights.checkpoint import Checkpoint, read_checkpoint
 
 
 def load_model(path: Path, device: torch.device) -> PanopticModel:
@@ -19,16 +20,33 @@ def load_model(path: Path, device: torch.device) -> PanopticModel:
         CheckpointError: the file cannot be used, or its weights do not fit its own config.
     """
     checkpoint = read_checkpoint(path)
-    backbone = replace(checkpoint.config.backbone, pretrained=False)
-    model = build_model(replace(checkpoint.config, backbone=backbone), checkpoint.categories)
-    try:
-        model.load_state_dict(checkpoint.state)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{path}: its weights do not fit its config ({error}). Another version of `pisr` wrote it: "
-            "use that one, or train again."
-        ) from None
+    config = replace(checkpoint.config, backbone=replace(checkpoint.config.backbone, pretrained=False))
+    _check_fit(path, config, checkpoint)
+    model = build_model(config, checkpoint.categories)
+    model.load_state_dict(checkpoint.state)
     return model.to(device).eval()
+
+
+def _check_fit(path: Path, config: Config, checkpoint: Checkpoint) -> None:
+    """Compares names and shapes before any memory is claimed for the model that a file describes; looks for NaN."""
+    try:
+        with torch.device("meta"):
+            wanted = build_model(config, checkpoint.categories).state_dict()
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    expected, found = ({n: tuple(t.shape) for n, t in state.items()} for state in (wanted, checkpoint.state))
+    unfit = sorted({name for name, _ in expected.items() ^ found.items()})
+    if unfit:
+        raise CheckpointError(
+            f"{path}: its weights do not fit its config: {len(unfit)} tensors are missing, unknown or of another "
+            f"shape, {unfit[0][:100]} first. Another version of `pisr` wrote it: use that one, or train again."
+        )
+    broken = [name for name, tensor in checkpoint.state.items() if not bool(tensor.isfinite().all())]
+    if broken:
+        raise CheckpointError(
+            f"{path}: {len(broken)} of its tensors hold infinite numbers or none, {broken[0]} first. Training went "
+            "wrong, or the file is damaged: take another checkpoint."
+        )
 
 
 def newest_checkpoint(folder: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -46,7 +47,8 @@ class StopRequest:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
         self._restore()
-        logger.warning("stopping after this step; a second time stops at once, without saving")
+        with suppress(RuntimeError):  # Python refuses when the signal came in the middle of writing a line
+            logger.warning("stopping after this step; a second time stops at once, without saving")
 
     def _restore(self) -> None:
         for number, handler in self._handlers.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any
@@ -15,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pisr_core.config import TrainConfig
 from pisr_core.engine.optimization import build_optimizer, build_scheduler
-from pisr_core.errors import TrainingError
+from pisr_core.engine.synchronized_norms import synchronize_norms
 from pisr_core.structures import TrainingBatch
 
 
@@ -33,8 +32,8 @@ class Learner:
     """
 
     def __init__(self, model: nn.Module, config: TrainConfig, accelerator: Accelerator) -> None:
-        if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        if accelerator.num_processes > 1:
+            model = synchronize_norms(model, accelerator.device)
         self.config = config
         self.accelerator = accelerator
         # Convolutions are fastest in this layout, on the CPU as on the GPU.
@@ -65,26 +64,19 @@ class Learner:
             batches: its micro-batches, `accumulate` of them.
 
         Returns:
-            The weighted loss terms of this process, averaged over the micro-batches.
-
-        Raises:
-            TrainingError: a term is not finite. The weights are then of no use.
+            The weighted loss terms of this process, averaged over the micro-batches. Where one is not finite, neither
+            are the weights from now on.
         """
         names: list[str] = []
         terms: list[Tensor] = []
-        keys: list[tuple[int, int]] = []
         for number, batch in enumerate(batches, start=1):
-            # Here, for fetching the batch may draw random numbers too.
             torch.manual_seed(random_seed(self.config.seed, step, number, self.accelerator.process_index))
             losses = self._backward(batch.to(self.accelerator.device), last=number == self.config.accumulate)
             names = list(losses)
             terms.append(torch.stack(list(losses.values())).detach())
-            keys += batch.keys
         self._descend()
         means = torch.stack(terms).mean(dim=0).tolist()  # the step's only wait for the device
-        values = dict(zip(names, means, strict=True))
-        _check_finite(values, step, keys)
-        return values
+        return dict(zip(names, means, strict=True))
 
     def _backward(self, batch: TrainingBatch, last: bool) -> Mapping[str, Tensor]:
         """Adds a micro-batch's gradients; processes exchange them with the last one of the step."""
@@ -135,13 +127,3 @@ def random_seed(*key: int) -> int:
 
 def _average(model: nn.Module, decay: float) -> AveragedModel:
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True).eval()
-
-
-def _check_finite(losses: Mapping[str, float], step: int, keys: list[tuple[int, int]]) -> None:
-    broken = [f"{name} = {value}" for name, value in losses.items() if not math.isfinite(value)]
-    if broken:
-        raise TrainingError(
-            f"step {step}: the loss is not finite ({', '.join(broken)}) on the images with (epoch, index) "
-            f"{', '.join(map(str, keys))}. Look at these images, or lower train.lr, set train.clip_norm or "
-            "use train.precision = 'no'. The last saved state is from before this step."
-        )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from torch.utils.tensorboard import SummaryWriter
 
+from pisr_core.atomic import written_whole
 from pisr_core.config import Config
-from pisr_core.weights.atomic import written_whole
+from pisr_core.errors import OutputError
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class StartRecord:
         config: the preset.
         out: the run's folder.
         step: steps done already, above 0 when it resumes.
+        evaluated_step: when the last evaluation was.
         device: what computes, in torch's words.
         processes: how many share the work.
     """
@@ -31,6 +34,7 @@ class StartRecord:
     step: int
     device: str
     processes: int
+    evaluated_step: int = 0
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class StepRecord:
     Attributes:
         step: its number, from 1.
         lr: the learning rate that it used, the highest of all parameter groups.
-        losses: weighted terms of the main process; their sum is the loss.
+        losses: weighted terms, averaged over the processes; their sum is the loss.
         images_per_second: over the last steps, all processes together, evaluations left out.
     """
 
@@ -129,9 +133,10 @@ class Audience(TrainListener):
             listener.on_message(text)
 
     def on_end(self) -> None:
-        """Tells all."""
-        for listener in self.listeners:
-            listener.on_end()
+        """Tells all, whatever some of them raise."""
+        with ExitStack() as stack:
+            for listener in self.listeners:
+                stack.callback(listener.on_end)
 
 
 class JsonLinesListener(TrainListener):
@@ -148,7 +153,7 @@ class JsonLinesListener(TrainListener):
     def on_start(self, start: StartRecord) -> None:
         """Opens the file behind the lines of the steps that are done."""
         self._every = start.config.train.log_every
-        kept = _lines_until(self.path, start.step)
+        kept = _lines_until(self.path, start)
         with written_whole(self.path) as part:
             part.write_text("".join(kept), encoding="utf-8")
         self._file = self.path.open("a", encoding="utf-8")
@@ -173,12 +178,14 @@ class JsonLinesListener(TrainListener):
     def on_end(self) -> None:
         """Closes the file."""
         if self._file:
-            self._file.close()
+            with suppress(OSError):  # lines that could not be written were told of already
+                self._file.close()
 
     def _write(self, values: dict[str, Any]) -> None:
         assert self._file is not None, "on_start opens the file"
-        self._file.write(json.dumps(values) + "\n")
-        self._file.flush()
+        with _full_disk_named(self.path):
+            self._file.write(json.dumps(values) + "\n")
+            self._file.flush()
 
 
 class TensorBoardListener(TrainListener):
@@ -192,7 +199,8 @@ class TensorBoardListener(TrainListener):
     def on_start(self, start: StartRecord) -> None:
         """Opens a file of events; those of later steps, from a run that was cut short, are hidden."""
         self._every = start.config.train.log_every
-        self._writer = SummaryWriter(str(self.folder), purge_step=start.step + 1)
+        with _full_disk_named(self.folder):
+            self._writer = SummaryWriter(str(self.folder), purge_step=start.step + 1)
 
     def on_step(self, record: StepRecord) -> None:
         """Scalars `loss/…`, `lr`, `images_per_second`."""
@@ -214,17 +222,36 @@ class TensorBoardListener(TrainListener):
     def on_end(self) -> None:
         """Closes the file."""
         if self._writer:
-            self._writer.close()
+            with suppress(OSError):  # curves are not worth hiding what else went wrong
+                self._writer.close()
 
     def _write(self, step: int, scalars: Mapping[str, float]) -> None:
         assert self._writer is not None, "on_start opens the writer"
-        for name, value in scalars.items():
-            self._writer.add_scalar(name, value, step)
+        with _full_disk_named(self.folder):
+            for name, value in scalars.items():
+                self._writer.add_scalar(name, value, step)
 
 
-def _lines_until(path: Path, step: int) -> list[str]:
-    """Whole lines of steps up to `step`; a process that was killed may have left half a line at the end."""
+@contextmanager
+def _full_disk_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written ({error}). Free some space there, then continue with --resume."
+        ) from error
+
+
+def _lines_until(path: Path, start: StartRecord) -> list[str]:
+    """Whole lines of the steps and evaluations that are done; a killed process may have left half a line at the end."""
+    kept: list[str] = []
     if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        return kept
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            break
+        if record["step"] <= (start.evaluated_step if "evaluation" in record else start.step):
+            kept.append(line)
+    return kept

@@ -1,49 +1,31 @@
-"""Panoptic maps and pictures of images that have no annotation."""
+"""Panoptic maps and pictures of images and films that have no annotation."""
 
 from __future__ import annotations
 
 import glob
-import logging
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from jaxtyping import UInt8
-from PIL import Image
 
-from pisr_core.data.coco_files import CocoPanopticWriter
-from pisr_core.data.images import read_image
 from pisr_core.data.loading import evaluation_batch
 from pisr_core.engine.evaluation import inference, run
+from pisr_core.engine.pipeline import mapped_ahead, worker_pool
+from pisr_core.engine.prediction_files import Predicted, PredictedImage, PredictionWriter, with_films
+from pisr_core.engine.prediction_inputs import Inputs, Prepared, grouped, joined, prepare
+from pisr_core.engine.video import VIDEO_SUFFIXES
 from pisr_core.errors import DataError
 from pisr_core.models import PanopticModel
 from pisr_core.structures import PanopticSegmentation, Sample
-from pisr_core.visualization.overlay import overlay
-from pisr_core.weights.atomic import written_whole
-
-log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """What is taken from a folder; a file that is named itself may have any."""
 
-
-@dataclass(frozen=True)
-class PredictedImage:
-    """One image's files.
-
-    Attributes:
-        image: the input.
-        panoptic: the PNG of segment ids.
-        overlay: the picture.
-        segments: number of segments.
-    """
-
-    image: Path
-    panoptic: Path
-    overlay: Path
-    segments: int
+MOST_THREADS = 16
 
 
 @dataclass(frozen=True)
@@ -51,8 +33,8 @@ class PredictionReport:
     """What became of the inputs.
 
     Attributes:
-        written: in the order of the inputs.
-        failed: why others were skipped.
+        written: in the order of the inputs; of a film each frame.
+        failed: why others were skipped, or read in part.
     """
 
     written: tuple[PredictedImage, ...]
@@ -65,47 +47,77 @@ def predict(
     out: Path,
     device: torch.device,
     progress: Callable[[int, int], None] | None = None,
+    batch_size: int = 1,
 ) -> PredictionReport:
     """Writes `out/panoptic.json`, `out/panoptic/*.png` (COCO's format, with scores) and `out/overlay/*.jpg`.
 
-    Maps have the size of their image. Images of equal names get a number. An unreadable image is skipped.
+    Maps have the size of their image. Of a film `clip.mp4` each frame has its map, `clip_000001.png` and so on, and
+    the pictures become the film `overlay/clip.mp4`. Images of equal names get a number. An unreadable image is
+    skipped.
+
+    Threads read images ahead of the network, and draw and write behind it; a few images wait at most.
 
     Args:
         model: is on `device`.
-        paths: images, folders (with all that is below them) or glob patterns.
+        paths: images, films, folders (with all that is below them) or glob patterns.
         out: the folder to write to, and nowhere else.
         device: where the model computes.
-        progress: called with (done, total) after each image.
+        progress: called with (done, total) after each image; a film's frames count when it is opened.
+        batch_size: most images at once; they are neighbours of one padded size.
 
     Raises:
         DataError: the paths lead to no image at all.
-        CheckpointError: a picture cannot be written.
+        OutputError: a file cannot be written.
     """
-    images, failed = find_images(paths, exclude=out)
-    if not images:
+    files, failed = find_images(paths, exclude=out, suffixes=IMAGE_SUFFIXES | VIDEO_SUFFIXES)
+    if not files:
         raise DataError("\n".join(failed) or "no images to predict. Name images, folders or patterns.")
+    inputs = Inputs(files, distinct_names(files))
     written: list[PredictedImage] = []
-    names = distinct_names(images)
-    with (
-        CocoPanopticWriter(out / "panoptic.json", out / "panoptic", model.categories) as writer,
-        inference(model),
-    ):
-        for image_id, (path, name) in enumerate(zip(images, names, strict=True), start=1):
-            try:
-                sample = Sample(read_image(path), None, image_id, name)
-                panoptic = predict_sample(model, sample, device)
-                png = writer.add(image_id, name, panoptic)
-            except DataError as error:
-                log.debug("skipped: %s", error)
-                failed.append(str(error))
+    skipped: list[str] = []
+
+    def count() -> None:
+        if progress is not None:
+            progress(len(written) + len(skipped), inputs.total)
+
+    def predicted() -> Iterator[Predicted]:
+        read = partial(prepare, config=model.config.data, size_divisor=model.size_divisor)
+        ahead = mapped_ahead(read, inputs, pool, threads + batch_size)
+        for item, panoptic in _panoptic_maps(model, ahead, device, batch_size):
+            if panoptic is None:
+                skipped.append(item.error)
+                count()
             else:
-                picture = out / "overlay" / f"{png.stem}.jpg"
-                pixels = sample.image.permute(1, 2, 0).contiguous().numpy()
-                _save_picture(overlay(pixels, panoptic, model.categories), picture)
-                written.append(PredictedImage(path, png, picture, len(panoptic.segments)))
-            if progress is not None:
-                progress(image_id, len(images))
-    return PredictionReport(tuple(written), tuple(failed))
+                entry = writer.reserve(item.input.number, item.input.name)
+                yield Predicted(item.input, item.sample, panoptic, entry)
+
+    threads = min(os.cpu_count() or 1, MOST_THREADS)
+    with (
+        PredictionWriter(out, model.categories) as writer,
+        worker_pool(threads) as pool,
+        inference(model),
+        closing(with_films(mapped_ahead(writer.write_files, predicted(), pool, threads))) as images,
+    ):
+        for image in images:
+            written.append(image)
+            count()
+    if progress is not None:
+        progress(len(written) + len(skipped), len(written) + len(skipped))
+    return PredictionReport(tuple(written), tuple(failed + skipped))
+
+
+def _panoptic_maps(
+    model: PanopticModel, images: Iterable[Prepared], device: torch.device, batch_size: int
+) -> Iterator[tuple[Prepared, PanopticSegmentation | None]]:
+    """Each image with its map at its own size; without one where it could not be read."""
+    for group in grouped(images, batch_size):
+        batches = [item.batch for item in group if item.batch is not None]
+        if not batches:
+            yield from ((item, None) for item in group)
+            continue
+        batch = joined(batches)
+        results = run(model, batch.pin_memory() if device.type == "cuda" else batch, device)
+        yield from ((item, result.panoptic) for item, result in zip(group, results, strict=True))
 
 
 def predict_sample(model: PanopticModel, sample: Sample, device: torch.device) -> PanopticSegmentation:
@@ -114,23 +126,26 @@ def predict_sample(model: PanopticModel, sample: Sample, device: torch.device) -
     return run(model, batch, device)[0].panoptic
 
 
-def find_images(paths: Sequence[str], exclude: Path) -> tuple[list[Path], list[str]]:
+def find_images(
+    paths: Sequence[str], exclude: Path, suffixes: Set[str] = IMAGE_SUFFIXES
+) -> tuple[list[Path], list[str]]:
     """The images that paths lead to, each once, and a message for each path that leads to none.
 
     Args:
         paths: images, folders or glob patterns (`**` for any depth).
         exclude: a folder whose files are not taken from folders and patterns, as earlier results lie there.
+        suffixes: of what is taken from folders and patterns.
     """
     found: dict[Path, Path] = {}
     failed = []
     for text in paths:
         path = Path(text)
-        if path.is_file():
+        if os.path.isfile(path):  # Path.is_file() fails on names that are too long
             candidates = [path]
-        elif path.is_dir():
-            candidates = _images_among(path.rglob("*"), exclude)
+        elif os.path.isdir(path):
+            candidates = _images_among(path.rglob("*"), exclude, suffixes)
         else:
-            candidates = _images_among(map(Path, glob.glob(text, recursive=True)), exclude)
+            candidates = _images_among(map(Path, glob.glob(text, recursive=True)), exclude, suffixes)
         if not candidates:
             failed.append(f"{text}: no image there. Name an image, a folder of images or a pattern.")
         for candidate in candidates:
@@ -138,12 +153,12 @@ def find_images(paths: Sequence[str], exclude: Path) -> tuple[list[Path], list[s
     return list(found.values()), failed
 
 
-def _images_among(paths: Iterable[Path], exclude: Path) -> list[Path]:
+def _images_among(paths: Iterable[Path], exclude: Path, suffixes: Set[str]) -> list[Path]:
     excluded = exclude.resolve()
     return sorted(
         path
         for path in paths
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and excluded not in path.resolve().parents
+        if path.suffix.lower() in suffixes and path.is_file() and excluded not in path.resolve().parents
     )
 
 
@@ -159,8 +174,3 @@ def distinct_names(images: Sequence[Path]) -> list[str]:
         taken.add(stem.casefold())
         names.append(f"{stem}{path.suffix}")
     return names
-
-
-def _save_picture(picture: UInt8[np.ndarray, "H W 3"], path: Path) -> None:
-    with written_whole(path) as part:
-        Image.fromarray(picture).save(part, format="JPEG", quality=92)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from pisr_core.atomic import written_whole
 from pisr_core.config import ScenesConfig
 from pisr_core.data.coco_files import CocoPanopticWriter
 from pisr_core.data.scenes import SceneDataset
 from pisr_core.errors import DataError
 from pisr_core.structures import Sample
-from pisr_core.weights.atomic import written_whole
 
 SPLITS = ("train", "val")
 

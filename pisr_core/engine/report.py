@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from pisr_core.atomic import written_whole
 from pisr_core.engine.examples import Example
 from pisr_core.metrics.result import EvaluationResult
 from pisr_core.results.comparison import Comparison
@@ -20,7 +21,6 @@ from pisr_core.results.table import Cell
 from pisr_core.structures import Category, PanopticSegmentation
 from pisr_core.visualization.mistakes import draw_mistakes, mistaken_pixels
 from pisr_core.visualization.overlay import colorize, overlay
-from pisr_core.weights.atomic import written_whole
 
 LONG_SIDE = 640
 """Of the pictures, pixels, so that a report stays small."""
@@ -43,7 +43,7 @@ def write_report(
         examples: the images with the largest mistakes.
 
     Raises:
-        CheckpointError: a file cannot be written.
+        OutputError: a file cannot be written.
     """
     with written_whole(folder / "scores.json") as part:
         part.write_text(json.dumps({**result.to_json(), "run": dict(facts)}, indent=2), encoding="utf-8")

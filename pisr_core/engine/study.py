@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from pisr_core import presets
+from pisr_core.atomic import written_whole
 from pisr_core.config import Config
 from pisr_core.data import build_dataset
 from pisr_core.engine.processes import Slot, Training, train_all
@@ -20,7 +21,6 @@ from pisr_core.errors import ConfigError, DataError, TrainingError
 from pisr_core.models import build_model
 from pisr_core.results.table import Cell, ResultsTable
 from pisr_core.structures import Category
-from pisr_core.weights.atomic import written_whole
 from pisr_core.weights.checkpoint import save_checkpoint
 
 EVALUATION = ("train.eval_every=0", "train.eval_images=0")
@@ -242,7 +242,7 @@ def _is_begun(study: Study, run: Run) -> bool:
     changed = changed_settings(presets.to_dict(presets.load(str(path))), presets.to_dict(run.config))
     if changed:
         raise ConfigError(
-            f"{path}: this run was begun with other settings ({'; '.join(changed)}). "
+            f"{path}: this run was begun with other settings ({'; '.join(changed.values())}). "
             "Give the same ones to continue, or another --out for another study."
         )
     return True

@@ -16,10 +16,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from pisr_core.atomic import written_whole
 from pisr_core.data.coco_files import id_to_rgb
 from pisr_core.errors import ConfigError
 from pisr_core.structures import IGNORE_INDEX, Category, PanopticResult, Sample
-from pisr_core.weights.atomic import written_whole
 
 UNLABELLED = 0
 """Cityscapes' id of pixels without a class."""
@@ -151,7 +151,7 @@ def open_submission(
 
     Raises:
         ConfigError: the dataset has no server.
-        CheckpointError: an archive cannot be written.
+        OutputError: an archive cannot be written.
     """
     if dataset not in SERVERS:
         raise ConfigError(f"dataset {dataset!r} has no evaluation server to write to; {', '.join(SERVERS)} have one.")

@@ -59,8 +59,9 @@ def compare(
     found: dict[str, list[Deviation]] = {name: [] for name in network.outputs}
     for done, images in enumerate(batches, start=1):
         reference = network.reference(images)
-        for (name, expected), actual in zip(reference.items(), run(images.numpy()), strict=True):
-            found[name].append(deviation(name, actual, expected.numpy()))
+        answer = network.aligned(dict(zip(reference, run(images.numpy()), strict=True)), reference)
+        for name, expected in reference.items():
+            found[name].append(deviation(name, answer[name], expected.numpy()))
         if progress is not None:
             progress(done, len(batches))
     return tuple(_worst(deviations) for deviations in found.values())

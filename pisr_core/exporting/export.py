@@ -10,6 +10,7 @@ from typing import Any
 from jaxtyping import UInt8
 from torch import Tensor
 
+from pisr_core.atomic import written_whole
 from pisr_core.config import ScenesConfig
 from pisr_core.data.images import read_image
 from pisr_core.data.scenes import SceneDataset
@@ -19,7 +20,6 @@ from pisr_core.exporting.formats import FORMATS, Format
 from pisr_core.exporting.networks import ExportableNetwork, network_kind
 from pisr_core.exporting.tracing import INPUT, trace
 from pisr_core.models import PanopticModel
-from pisr_core.weights.atomic import written_whole
 
 PICTURES = 2
 """Scenes that the check looks at where no images are given."""
@@ -92,7 +92,7 @@ def export_model(
     program = trace(network, request.size, batch, request.dynamic)
     metadata = describe(network, request, batch)
     content = kind.serialize(program, tuple(network.outputs), metadata)
-    sizes = _checked_sizes(request, model.size_divisor, network.smallest)
+    sizes = _checked_sizes(network, request)
     batches = check_batches(pictures, sizes, (2, 1) if batch is None else (batch,))
     deviations = compare(network, kind.runner(content), batches, progress)
     for found in deviations:
@@ -100,7 +100,7 @@ def export_model(
             raise ExportError(
                 f"{path}: not written, since its {found.output} deviates from the model's by {found.relative:.1e} "
                 f"({found.tolerance:.0e} is allowed). Near-ties that rounding decides can do that: check on images "
-                "like yours with --check-images, or try --no-merging."
+                "like yours with --check-images."
             )
     with written_whole(path) as part:
         part.write_bytes(content)
@@ -132,6 +132,7 @@ def describe(network: ExportableNetwork, request: ExportRequest, batch: int | No
     """What a file says of itself; values that JSON can hold."""
     model = network.model
     relation = model.config.relation
+    heights, widths = _ranges(network, request)
     return {
         "format": 1,
         "preset": model.config.name,
@@ -142,8 +143,9 @@ def describe(network: ExportableNetwork, request: ExportRequest, batch: int | No
             "name": INPUT,
             "layout": "(batch, 3, height, width) uint8 RGB, normalised within the graph",
             "batch": batch,
-            "size": None if request.dynamic else list(request.size),
             "size_divisor": model.size_divisor,
+            "height": list(heights),
+            "width": list(widths),
         },
         "merging": request.merging,
         "outputs": network.outputs,
@@ -152,12 +154,22 @@ def describe(network: ExportableNetwork, request: ExportRequest, batch: int | No
     }
 
 
-def _checked_sizes(request: ExportRequest, divisor: int, smallest: int) -> tuple[tuple[int, int], ...]:
-    """The size that was asked for and, when dynamic, a smaller upright one and the next larger one."""
-    if not request.dynamic:
-        return (request.size,)
+def _ranges(network: ExportableNetwork, request: ExportRequest) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The (lowest, highest) height and width in pixels."""
+    if request.dynamic:
+        return network.free_range(request.size)
     height, width = request.size
-    return request.size, ((smallest + 1) * divisor, smallest * divisor), (height + divisor, width + 2 * divisor)
+    return (height, height), (width, width)
+
+
+def _checked_sizes(network: ExportableNetwork, request: ExportRequest) -> tuple[tuple[int, int], ...]:
+    """The size that was asked for and, when dynamic, about the smallest one and the next larger one."""
+    heights, widths = _ranges(network, request)
+    height, width = request.size
+    step = network.model.size_divisor
+    small = min(heights[0] + step, heights[1]), widths[0]
+    large = min(height + step, heights[1]), min(width + 2 * step, widths[1])
+    return tuple(dict.fromkeys((request.size, small, large)))
 
 
 def _pictures(images: Sequence[Path], size: tuple[int, int]) -> list[UInt8[Tensor, "3 _ _"]]:

@@ -7,8 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,7 +19,7 @@ from pisr_core.errors import ExportError
 from pisr_core.exporting.merging import PanopticMaps, merge_boxes, merge_centers, merge_queries
 from pisr_core.exporting.regions import fixed_detections, fixed_proposals
 from pisr_core.instances import box_instances
-from pisr_core.models import MaskFormer, PanopticFPN, PanopticModel
+from pisr_core.models import MaskFormer, PanopticDeepLab, PanopticFPN, PanopticModel
 from pisr_core.models.center_offset import CenterOffsetModel
 from pisr_core.models.fpn_decoder import relate_pyramid
 from pisr_core.models.panoptic_fpn import FPNHeads
@@ -35,6 +38,11 @@ PANOPTIC_OUTPUTS = {
     "category": "(batch, height, width) int32: position of each pixel's class in `categories`, -1 for none",
     "instance": "(batch, height, width) int32: number of the instance, from 1 within each class, 0 for stuff and none",
 }
+
+LARGEST_SIDE = 1 << 14
+"""Pixels."""
+
+DETECTION_OUTPUTS = ("boxes", "scores", "labels", "masks")
 
 
 class ExportableNetwork(nn.Module, ABC):
@@ -72,6 +80,12 @@ class ExportableNetwork(nn.Module, ABC):
         maps = (maps.to(torch.int32) for maps in self.merge(raw))
         return dict(zip(PANOPTIC_OUTPUTS, maps, strict=True))
 
+    def free_range(self, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The (lowest, highest) height and width in pixels that one graph serves, when traced at `size`."""
+        divisor = self.model.size_divisor
+        side = (self.smallest * divisor, LARGEST_SIDE // divisor * divisor)
+        return side, side
+
     @torch.no_grad()
     def reference(self, images: UInt8[Tensor, "b 3 H W"]) -> dict[str, Tensor]:
         """What the outputs should be: from the model and its merging as `pisr predict` runs them."""
@@ -85,6 +99,10 @@ class ExportableNetwork(nn.Module, ABC):
     @abstractmethod
     def raw(self, output: Any) -> dict[str, Tensor]:
         """The final stage's predictions from the model's output."""
+
+    def aligned(self, actual: dict[str, np.ndarray], expected: dict[str, Tensor]) -> dict[str, np.ndarray]:
+        """A file's outputs in the order of the reference's, where the order says nothing."""
+        return actual
 
     def predict(self, images: UInt8[Tensor, "b 3 H W"]) -> dict[str, Tensor]:
         """The final stage's predictions, by steps that can be traced."""
@@ -104,6 +122,16 @@ class CenterOffsetNetwork(ExportableNetwork):
         "center_heatmap": "(batch, 1, height / 4, width / 4) float32: about 0 to 1",
         "offset": "(batch, 2, height / 4, width / 4) float32: (y, x) to the instance's centre, cells of 4 pixels",
     }
+
+    def free_range(self, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Sides up to the pooling window or beyond it, as `size` is: `torch.export` traces another graph there."""
+        sides, divisor = super().free_range(size), self.model.size_divisor
+        windows = self.model.config.deeplab.pool_window if isinstance(self.model, PanopticDeepLab) else ()
+        ranges = []
+        for length, (low, high), window in zip(size, sides, windows or size, strict=True):
+            within = window // divisor * divisor
+            ranges.append((low, min(within, high)) if length <= within else (max(low, within + divisor), high))
+        return (ranges[0], ranges[1]) if windows else sides
 
     def raw(self, output: DeepLabOutput) -> dict[str, Tensor]:
         """S, M and O."""
@@ -152,7 +180,7 @@ class RegionNetwork(ExportableNetwork):
 
     model: PanopticFPN
     free_batch = False
-    smallest = 3  # below, the coarsest level of the pyramid has one cell, for which `torch.export` traces another graph
+    smallest = 3  # below, the coarsest level has a single cell, for which `torch.export` traces another graph
     raw_outputs = {
         "semantic_logits": "(batch, 1 + stuff classes, height / 4, width / 4) float32: class 0 for all things",
         "boxes": "(batch, detections, 4) float32: (x1, y1, x2, y2), pixels",
@@ -187,8 +215,23 @@ class RegionNetwork(ExportableNetwork):
             [_padded(found, self.model.config.fpn.detections) for found in output.final.detections],
         )
 
+    def aligned(self, actual: dict[str, np.ndarray], expected: dict[str, Tensor]) -> dict[str, np.ndarray]:
+        """Each detection beside the nearest of its class: of nearly equal scores any may come first."""
+        if self.merging or not np.isfinite(actual["boxes"]).all():
+            return actual
+        rows = [
+            linear_sum_assignment(cdist(e, a, "cityblock") + 1e6 * (le[:, None] != la))[1]
+            for e, a, le, la in zip(
+                expected["boxes"].numpy(), actual["boxes"], expected["labels"].numpy(), actual["labels"], strict=True
+            )
+        ]
+        ordered = {
+            name: np.stack([v[r] for v, r in zip(actual[name], rows, strict=True)]) for name in DETECTION_OUTPUTS
+        }
+        return actual | ordered
+
     def _named(self, logits: Tensor, detections: Sequence[Detections]) -> dict[str, Tensor]:
-        columns = [torch.stack([getattr(found, name) for found in detections]) for name in list(self.raw_outputs)[1:]]
+        columns = [torch.stack([getattr(found, name) for found in detections]) for name in DETECTION_OUTPUTS]
         return dict(zip(self.raw_outputs, (logits, *columns), strict=True))
 
     def merge(self, raw: dict[str, Tensor]) -> PanopticMaps:

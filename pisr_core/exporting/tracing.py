@@ -14,9 +14,6 @@ from pisr_core.exporting.pooling import decompose_adaptive_pooling
 
 INPUT = "images"
 
-LARGEST_SIDE = 1 << 14
-"""Pixels."""
-
 LARGEST_BATCH = 1 << 10
 
 
@@ -38,8 +35,9 @@ def trace(network: ExportableNetwork, size: tuple[int, int], batch: int | None, 
     if batch is None:
         shapes[0] = Dim("batch", min=1, max=LARGEST_BATCH)
     if dynamic:
-        cells = LARGEST_SIDE // divisor
-        shapes[2], shapes[3] = (divisor * Dim(name, min=network.smallest, max=cells) for name in ("rows", "columns"))
+        for axis, (low, high) in enumerate(network.free_range(size), start=2):
+            if low < high:
+                shapes[axis] = divisor * Dim(f"cells{axis}", min=low // divisor, max=high // divisor)
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torchvision's, of what torch will rename

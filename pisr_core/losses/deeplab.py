@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pisr_core.config import LossConfig
+from pisr_core.losses.denominators import shared_denominator
 from pisr_core.structures import IGNORE_INDEX, DeepLabPrediction, DeepLabTargets
 
 
@@ -18,7 +19,7 @@ def hard_pixel_cross_entropy(
 ) -> Float[Tensor, ""]:
     """Cross entropy averaged over the share of the batch's pixels where it is highest.
 
-    Pixels without a label count as zero.
+    Pixels without a label count as zero. Each process chooses among its own part of the batch.
 
     Args:
         logits: of the classes.
@@ -35,15 +36,15 @@ def hard_pixel_cross_entropy(
 def center_mse(
     heatmap: Float[Tensor, "b 1 H W"], target: Float[Tensor, "b 1 H W"], weight: Float[Tensor, "b 1 H W"]
 ) -> Float[Tensor, ""]:
-    """Squared error of the centre heatmap, averaged over the weights."""
-    return ((heatmap - target) ** 2 * weight).sum() / weight.sum().clamp(min=1)
+    """Squared error of the centre heatmap, averaged over the weights of all processes."""
+    return ((heatmap - target) ** 2 * weight).sum() / shared_denominator(weight.sum(), at_least=1)
 
 
 def offset_l1(
     offset: Float[Tensor, "b 2 H W"], target: Float[Tensor, "b 2 H W"], weight: Float[Tensor, "b 1 H W"]
 ) -> Float[Tensor, ""]:
-    """|Δy| + |Δx| in pixels, averaged over the weights."""
-    return ((offset - target).abs() * weight).sum() / weight.sum().clamp(min=1)
+    """|Δy| + |Δx| in pixels, averaged over the weights of all processes."""
+    return ((offset - target).abs() * weight).sum() / shared_denominator(weight.sum(), at_least=1)
 
 
 def deeplab_losses(

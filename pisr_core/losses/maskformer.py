@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
 from pisr_core.config import MaskFormerConfig
+from pisr_core.losses.denominators import shared_denominator
 from pisr_core.losses.matching import FOCAL_ALPHA, FOCAL_GAMMA, match
 from pisr_core.structures import MaskPrediction, MaskTargets
 
@@ -31,7 +32,7 @@ def mask_losses(
     labels, masks = torch.cat(targets.labels), torch.cat(targets.masks)
     with torch.autocast(labels.device.type, enabled=False):
         matches = match(predictions, targets, config)
-        count = _masks_per_process(len(labels), labels.device)
+        count = shared_denominator(torch.tensor(float(len(labels)), device=labels.device), at_least=1)
         return [
             _losses(prediction, own, labels, masks, count, config)
             for prediction, own in zip(predictions, matches, strict=True)
@@ -66,7 +67,7 @@ def class_loss(
     labels: Int[Tensor, " m"],
     no_object_weight: float,
 ) -> Float[Tensor, ""]:
-    """Cross entropy, averaged over the weights of all queries.
+    """Cross entropy, averaged over the weights of all queries of all processes.
 
     Args:
         class_logits: of c = n + 1 classes, the last for no object.
@@ -80,7 +81,8 @@ def class_loss(
     wanted[image, query] = labels
     weight = torch.ones(n + 1, device=class_logits.device)
     weight[n] = no_object_weight
-    return F.cross_entropy(class_logits.transpose(1, 2), wanted, weight)
+    total = F.cross_entropy(class_logits.transpose(1, 2), wanted, weight, reduction="sum")
+    return total / shared_denominator(weight[wanted].sum())
 
 
 def focal_loss(mask_logits: Float[Tensor, "m p"], masks: Float[Tensor, "m p"]) -> Float[Tensor, ""]:
@@ -93,12 +95,3 @@ def dice_loss(mask_logits: Float[Tensor, "m p"], masks: Float[Tensor, "m p"]) ->
     probabilities = mask_logits.sigmoid()
     overlap = (probabilities * masks).sum(dim=1)
     return (1 - (2 * overlap + 1) / (probabilities.sum(dim=1) + masks.sum(dim=1) + 1)).sum()
-
-
-def _masks_per_process(count: int, device: torch.device) -> Float[Tensor, ""]:
-    """The mean number of targets over all processes, at least 1: each mask counts the same wherever it is."""
-    total = torch.full((), float(count), device=device)
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.all_reduce(total)
-        total /= distributed.get_world_size()
-    return total.clamp(min=1)

@@ -6,11 +6,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from pisr_core.losses.denominators import shared_denominator
 from pisr_core.structures import IGNORE_INDEX
 
 
 def semantic_cross_entropy(logits: Float[Tensor, "b n h w"], target: Int[Tensor, "b H W"]) -> Float[Tensor, ""]:
-    """Cross entropy at image resolution in float32, averaged over the pixels that have a label; 0 without any.
+    """Cross entropy at image resolution in float32, averaged over the labelled pixels of all processes; 0 without any.
 
     Args:
         logits: on the stride-4 grid.
@@ -18,4 +19,4 @@ def semantic_cross_entropy(logits: Float[Tensor, "b n h w"], target: Int[Tensor,
     """
     upsampled = F.interpolate(logits.float(), size=target.shape[-2:], mode="bilinear", align_corners=False)
     total = F.cross_entropy(upsampled, target, ignore_index=IGNORE_INDEX, reduction="sum")
-    return total / (target != IGNORE_INDEX).sum().clamp(min=1)
+    return total / shared_denominator((target != IGNORE_INDEX).sum(), at_least=1)

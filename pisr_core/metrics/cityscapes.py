@@ -13,7 +13,7 @@ from cityscapesscripts.helpers.labels import id2label, labels, name2label
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
-from pisr_core.data.images import BROKEN_IMAGE_ERRORS
+from pisr_core.data.images import BROKEN_IMAGE_ERRORS, FORMATS
 from pisr_core.errors import DataError
 from pisr_core.metrics.detections import DetectionState, ImageDetections, InstanceResult, Outcome, mean_percent
 from pisr_core.metrics.overlaps import Overlaps, segment_overlaps
@@ -144,7 +144,7 @@ def _read_instance_ids(gt_fine: Path, image_id: int | str, categories: Sequence[
     """The official annotation; instances of labels that are not evaluated have the class -1."""
     path = gt_fine / str(image_id).split("_", maxsplit=1)[0] / f"{image_id}_gtFine_instanceIds.png"
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             ids = np.array(image).astype(np.int32)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file. Give the split's folder below gtFine.") from None

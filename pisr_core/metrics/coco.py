@@ -14,6 +14,7 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from pisr_core.data.coco_masks import encoded_segmentation
 from pisr_core.errors import DataError
 from pisr_core.metrics.detections import DetectionState, ImageDetections, InstanceResult, Outcome, mean_percent
 from pisr_core.metrics.overlaps import Overlaps
@@ -82,8 +83,18 @@ class OfficialInstances:
         if not entries or not prediction.segments:
             return instances, np.zeros((len(prediction.segments), len(entries)))
         predicted = [rle.encode(np.asfortranarray(prediction.ids == s.id).view(np.uint8)) for s in prediction.segments]
-        annotated = [self._coco.annToRLE(entry) for entry in entries]
+        annotated = [self._encoded(image_id, entry) for entry in entries]
         return instances, rle.iou(predicted, annotated, [instance["iscrowd"] for instance in instances])
+
+    def _encoded(self, image_id: int | str, entry: dict[str, Any]) -> dict[str, Any]:
+        """An entry's mask as run lengths."""
+        image = self._coco.imgs[image_id]
+        try:
+            return encoded_segmentation(entry["segmentation"], (image["height"], image["width"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{self.path}: an annotation of image {image_id!r} has a broken segmentation: {error}. Download it again."
+            ) from error
 
 
 class CocoAP:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections import deque
@@ -16,6 +15,7 @@ from pisr_core.data.coco_files import (
     read_panoptic_json,
     read_panoptic_png,
 )
+from pisr_core.data.coco_json import load_json
 from pisr_core.errors import DataError
 from pisr_core.metrics.overlaps import Overlaps, segment_overlaps
 from pisr_core.metrics.result import EvaluationResult
@@ -128,9 +128,9 @@ def _read(png_dir: Path, record: AnnotationRecord) -> PanopticSegmentation:
 
 def _listed_areas(path: Path) -> dict[int | str, dict[int, int]]:
     """The areas that a checked JSON claims, by image and segment id."""
-    entries = json.loads(path.read_text(encoding="utf-8"))["annotations"]
+    entries = load_json(path)["annotations"]
     return {
-        entry["image_id"]: {info["id"]: info["area"] for info in entry["segments_info"] if "area" in info}
+        entry["image_id"]: {i["id"]: i["area"] for i in entry["segments_info"] if isinstance(i.get("area"), int)}
         for entry in entries
     }
 

@@ -72,8 +72,23 @@ class ASPP(nn.Module):
         """The mean over the image, or over windows of the training crop's size at every position."""
         if not self.pool_window:
             return features.mean(dim=(2, 3), keepdim=True)
-        window = [min(side, length) for side, length in zip(self.pool_window, features.shape[2:], strict=True)]
-        return F.avg_pool2d(features, kernel_size=window, stride=1)
+        rows, columns = (
+            _sliding_means(length, side, features)
+            for length, side in zip(features.shape[2:], self.pool_window, strict=True)
+        )
+        return rows @ features @ columns.transpose(0, 1)
+
+
+def _sliding_means(length: int, window: int, like: Tensor) -> Float[Tensor, "places length"]:
+    """The weights of the mean over a window at each place where it fits, or over the whole side if that is shorter.
+
+    In place of `avg_pool2d`, which cannot be exported with free sizes and is slow with windows this large.
+    """
+    cells = torch.sym_min(window, length)
+    start = torch.arange(length - cells + 1, device=like.device)[:, None]
+    position = torch.arange(length, device=like.device)
+    inside = ((position >= start) & (position < start + cells)).to(like.dtype)
+    return inside / inside.sum(dim=1, keepdim=True)
 
 
 class DeepLabDecoder(nn.Module):

@@ -5,14 +5,16 @@ Positions are (y, x) in pixels of the maps given.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int, Integer
 from torch import Tensor
 from torch.nn import functional as F
 
 from pisr_core.config import MergeConfig
-from pisr_core.postprocess.resizing import STRIDE, to_output_size
-from pisr_core.structures import DeepLabPrediction, PanopticResult, PanopticSegmentation, Segment
+from pisr_core.postprocess.resizing import STRIDE, output_bands, to_output_size
+from pisr_core.structures import VOID_ID, DeepLabPrediction, PanopticResult, PanopticSegmentation, Segment
 
 VOID = -1
 """Label of pixels without a confident prediction."""
@@ -20,8 +22,29 @@ VOID = -1
 LABEL_DIVISOR = 1000
 """A label is class · divisor + instance; instances of a class count from 1, stuff is 0."""
 
-CHUNK = 1 << 20
-"""Most distances between pixels and centres that exist at once."""
+SQUARE = 16
+"""Side of the squares for which the nearest centre is looked up, pixels."""
+
+MARGIN = 0.01
+"""Pixels by which one centre must be nearer than all others to be looked up; far above rounding."""
+
+CPU_CHUNK, CHUNK = 1 << 18, 1 << 25
+"""Most distances that exist at once: on the CPU they stay in the cache; other devices want few kernels."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Pixels that share a label: first the instances, then the classes (stuff, and things without any centre).
+
+    Attributes:
+        of_pixel: the group of each pixel.
+        labels: of each group; `VOID` where it gives no segment.
+        areas: of each group, pixels.
+    """
+
+    of_pixel: Int[Tensor, "H W"]
+    labels: Int[Tensor, " g"]
+    areas: Int[Tensor, " g"]
 
 
 def find_centers(
@@ -29,38 +52,84 @@ def find_centers(
 ) -> Int[Tensor, "k 2"]:
     """Peaks of the centre heatmap above the threshold, in row-major order.
 
-    As in the public code, of more than `top_k` peaks those strictly above the `top_k`-th highest score stay.
+    As in the public code, of `top_k` peaks or more those strictly above the `top_k`-th highest score stay.
     """
-    heatmap = F.threshold(center_heatmap, threshold, -1.0)
-    pooled = F.max_pool2d(heatmap[None], nms_kernel, stride=1, padding=nms_kernel // 2)[0]
-    heatmap = torch.where(heatmap == pooled, heatmap, -1.0)
-    scores = heatmap.flatten()
-    kth = scores.topk(min(top_k, scores.numel()), sorted=True).values[-1]
-    return torch.nonzero(heatmap > kth.clamp(min=0))
+    is_peak = center_heatmap == _window_max(_window_max(center_heatmap, nms_kernel, 0), nms_kernel, 1)
+    cells = (is_peak & (center_heatmap > max(threshold, 0.0))).flatten().nonzero().squeeze(1)
+    if len(cells) >= top_k:
+        scores = center_heatmap.flatten()[cells]
+        cells = cells[scores > scores.topk(top_k).values[-1]]
+    rows = cells // center_heatmap.shape[1]
+    return torch.stack((rows, cells - rows * center_heatmap.shape[1]), dim=1)
 
 
-def group_pixels(
-    pixels: Int[Tensor, "p 2"], offset: Float[Tensor, "2 H W"], centers: Int[Tensor, "k 2"]
+def _window_max(maps: Float[Tensor, "H W"], window: int, dim: int) -> Float[Tensor, "H W"]:
+    """The highest value within a window along one axis, from maxima of windows that double in length.
+
+    On the CPU many times as fast as torch's pooling, which compares value by value.
+    """
+    margin = window // 2
+    highest = F.pad(maps, (0, 0, margin, margin) if dim == 0 else (margin, margin), value=-torch.inf)
+    covered = 1
+    while covered < window:
+        step = min(covered, window - covered)
+        length = highest.shape[dim] - step
+        highest = torch.maximum(highest.narrow(dim, 0, length), highest.narrow(dim, step, length))
+        covered += step
+    return highest
+
+
+def nearest_centers(
+    points: Float[Tensor, "2 p"], centers: Int[Tensor, "k 2"], size: tuple[int, int]
 ) -> Int[Tensor, " p"]:
-    """For each pixel the index of the centre nearest to where its offset points; the first of equals.
+    """The index of the centre nearest to each point, the first of equals; the same as from all distances.
 
-    Runs in chunks of pixels, so that no table of all distances at image size exists.
+    Most points lie in a square of the image to which one centre is nearest, wherever in it: that is looked up. Only
+    the others, and those outside the image, are compared with every centre.
+
+    Args:
+        points: (y, x), where pixels point to.
+        centers: one or more.
+        size: (H, W) of the image.
     """
-    y, x = pixels.unbind(1)
-    pointed_y, pointed_x = y + offset[0, y, x], x + offset[1, y, x]
-    center_y, center_x = centers.to(offset.dtype).unbind(1)
-    nearest = torch.empty(len(pixels), dtype=torch.long, device=pixels.device)
-    step = max(1, CHUNK // len(centers))
-    for start in range(0, len(pixels), step):
-        part = slice(start, start + step)
-        distance = (center_y - pointed_y[part, None]).square_()
-        distance += (center_x - pointed_x[part, None]).square_()
-        nearest[part] = distance.sqrt_().argmin(dim=1)
+    centers = centers.to(points.dtype)
+    table = F.pad(_nearest_to_squares(centers, size).int(), (1, 1, 1, 1), value=-1)  # with a border for all outside
+    row, column = ((points[axis] / SQUARE).floor_().clamp_(-1, table.shape[axis] - 2) for axis in (0, 1))
+    square = row.add_(1).mul_(table.shape[1]).add_(column).add_(1).int().clamp_(min=0)  # if an offset is no number
+    nearest = table.flatten().index_select(0, square)
+    unknown = (nearest < 0).nonzero().squeeze(1)
+    for part in _chunks(unknown, len(centers)):
+        nearest[part] = _distances(points[:, part], centers).argmin(dim=1).int()
     return nearest
 
 
+def _nearest_to_squares(centers: Float[Tensor, "k 2"], size: tuple[int, int]) -> Int[Tensor, "rows columns"]:
+    """The centre nearest to all points of each square of the image; -1 where that is not a single one."""
+    rows, columns = (-(-side // SQUARE) for side in size)
+    y, x = (SQUARE * (torch.arange(n, device=centers.device, dtype=centers.dtype) + 0.5) for n in (rows, columns))
+    nearest = []
+    for middles in _chunks(torch.cartesian_prod(y, x), len(centers)):
+        distance = _distances(middles.T, centers)
+        first, index = distance.min(dim=1)
+        second = distance.scatter_(1, index[:, None], torch.inf).amin(dim=1)
+        # Anywhere in the square, either distance differs from that of its middle by half its diagonal at most.
+        nearest.append(index.where(second - first > SQUARE * 2**0.5 + MARGIN, -1))
+    return torch.cat(nearest).view(rows, columns)
+
+
+def _chunks(rows: Tensor, num_centers: int) -> tuple[Tensor, ...]:
+    values = CPU_CHUNK if rows.device.type == "cpu" else CHUNK
+    return rows.split(max(1, values // num_centers))
+
+
+def _distances(points: Float[Tensor, "2 p"], centers: Float[Tensor, "k 2"]) -> Float[Tensor, "p k"]:
+    squared = (centers[:, 0] - points[0, :, None]).square_()
+    squared += (centers[:, 1] - points[1, :, None]).square_()
+    return squared.sqrt_()
+
+
 def merge_deeplab(
-    semantic: Int[Tensor, "H W"],
+    semantic: Integer[Tensor, "H W"],
     center_heatmap: Float[Tensor, "H W"],
     offset: Float[Tensor, "2 H W"],
     thing_ids: tuple[int, ...],
@@ -85,34 +154,52 @@ def merge_deeplab(
         top_k: most centres.
         stuff_area: pixels.
     """
-    semantic = semantic.long()
-    things = torch.isin(semantic, torch.tensor(thing_ids, dtype=torch.long, device=semantic.device))
-    labels = _stuff_labels(semantic, ~things, stuff_area)
     centers = find_centers(center_heatmap, center_threshold, nms_kernel, top_k)
+    groups = group_pixels(semantic, centers, offset, thing_ids, stuff_area)
+    return groups.labels.index_select(0, groups.of_pixel.flatten()).view(semantic.shape)
+
+
+def group_pixels(
+    semantic: Integer[Tensor, "H W"],
+    centers: Int[Tensor, "k 2"],
+    offset: Float[Tensor, "2 H W"],
+    thing_ids: tuple[int, ...],
+    stuff_area: int,
+) -> Groups:
+    """What `merge_deeplab` makes of centres that are found, before each pixel is given its label."""
+    classes = semantic.flatten().int()
+    n = max(int(classes.max()), *thing_ids, 0) + 1
+    is_thing = torch.zeros(n, dtype=torch.bool, device=classes.device)
+    is_thing[list(thing_ids)] = True
+    groups = classes + len(centers)
     if len(centers):
-        pixels = things.nonzero()
-        instance = group_pixels(pixels, offset, centers)
-        labels[things] = _thing_labels(semantic[things], instance, len(centers))
-    return labels
+        things = is_thing.index_select(0, classes).nonzero().squeeze(1)
+        points = _pointed(offset).flatten(1).index_select(1, things)
+        nearest = nearest_centers(points, centers, (semantic.shape[0], semantic.shape[1]))
+        groups.index_copy_(0, things, nearest)
+    votes = torch.bincount(groups * n + classes, minlength=(len(centers) + n) * n).view(-1, n)
+    areas = votes.sum(dim=1)
+    stays = ~is_thing & (areas[len(centers) :] >= stuff_area)
+    stuff_labels = (torch.arange(n, device=classes.device) * LABEL_DIVISOR).where(stays, VOID)
+    labels = torch.cat((_instance_labels(votes[: len(centers)]), stuff_labels))
+    return Groups(groups.view(semantic.shape), labels, areas)
 
 
-def _stuff_labels(semantic: Int[Tensor, "H W"], is_stuff: Bool[Tensor, "H W"], stuff_area: int) -> Int[Tensor, "H W"]:
-    classes = semantic[is_stuff]
-    areas = torch.bincount(classes)
-    labels = torch.full_like(semantic, VOID)
-    labels[is_stuff] = torch.where(areas[classes] >= stuff_area, classes * LABEL_DIVISOR, VOID)
-    return labels
+def _pointed(offset: Float[Tensor, "2 H W"]) -> Float[Tensor, "2 H W"]:
+    """Where each pixel points to: its position plus its offset."""
+    height, width = offset.shape[1:]
+    rows = torch.arange(height, device=offset.device, dtype=offset.dtype)
+    columns = torch.arange(width, device=offset.device, dtype=offset.dtype)
+    return torch.stack((offset[0] + rows[:, None], offset[1] + columns))
 
 
-def _thing_labels(classes: Int[Tensor, " p"], instance: Int[Tensor, " p"], num_instances: int) -> Int[Tensor, " p"]:
-    """Labels of thing pixels from their own class and their instance, by majority vote (ties: lower class)."""
-    n = int(classes.max()) + 1 if len(classes) else 1
-    votes = torch.bincount(instance * n + classes, minlength=num_instances * n).view(num_instances, n)
+def _instance_labels(votes: Int[Tensor, "k n"]) -> Int[Tensor, " k"]:
+    """Labels from the pixels of each class in each instance, by majority (ties: lower class)."""
     winner = votes.argmax(dim=1)
     # Instances are numbered within their class, those without a pixel left out.
-    member = F.one_hot(winner, n) * (votes.sum(dim=1, keepdim=True) > 0)
+    member = F.one_hot(winner, votes.shape[1]) * (votes.sum(dim=1, keepdim=True) > 0)
     number = (member.cumsum(dim=0) * member).sum(dim=1)
-    return (winner * LABEL_DIVISOR + number)[instance]
+    return winner * LABEL_DIVISOR + number
 
 
 def deeplab_panoptic(
@@ -136,52 +223,46 @@ def deeplab_panoptic(
         thing_ids: positions of the thing classes.
         config: thresholds; the smallest stuff is a share of the output's pixels.
     """
-    logits, center, offset = (
-        to_output_size(maps[index].float(), input_size, output_size)
-        for maps in (prediction.semantic.logits, prediction.center_heatmap, prediction.offset)
-    )
-    center = center[0]
+    classes = [
+        (band.max(dim=0), band.logsumexp(dim=0))
+        for band in output_bands(prediction.semantic.logits[index].float(), input_size, output_size)
+    ]
+    semantic = torch.cat([best.indices.to(torch.uint8) for best, _ in classes])
+    probability = torch.cat([(best.values - total).exp_() for best, total in classes])
+    center = to_output_size(prediction.center_heatmap[index].float(), input_size, output_size)[0]
+    offset = to_output_size(prediction.offset[index].float(), input_size, output_size)
     # Offsets are in cells of the input: to pixels of the output.
     scale = [STRIDE * out / own for out, own in zip(output_size, input_size, strict=True)]
-    offset = offset * offset.new_tensor(scale).view(2, 1, 1)
-    confidence, semantic = logits.max(dim=0)
-    labels = merge_deeplab(
-        semantic,
-        center,
-        offset,
-        thing_ids,
-        center_threshold=config.center_threshold,
-        nms_kernel=config.nms_kernel,
-        top_k=config.top_k,
-        stuff_area=round(config.stuff_area * output_size[0] * output_size[1]),
-    )
-    probability = (confidence - logits.logsumexp(dim=0)).exp()
-    return PanopticResult(
-        panoptic=_segmentation(labels, probability, center, thing_ids),
-        semantic=semantic.to(torch.uint8).cpu().numpy(),
-    )
+    offset *= offset.new_tensor(scale).view(2, 1, 1)
+    centers = find_centers(center, config.center_threshold, config.nms_kernel, config.top_k)
+    stuff_area = round(config.stuff_area * output_size[0] * output_size[1])
+    groups = group_pixels(semantic, centers, offset, thing_ids, stuff_area)
+    return PanopticResult(_segmentation(groups, probability, center, thing_ids), semantic.cpu().numpy())
 
 
 def _segmentation(
-    labels: Int[Tensor, "H W"],
+    groups: Groups,
     probability: Float[Tensor, "H W"],
     center_heatmap: Float[Tensor, "H W"],
     thing_ids: tuple[int, ...],
 ) -> PanopticSegmentation:
-    """Labels as consecutive segment ids with areas and scores."""
-    present, ids = labels.flatten().unique(return_inverse=True)
-    areas = torch.bincount(ids, minlength=len(present))
-    mean = torch.zeros_like(areas, dtype=probability.dtype).index_add_(0, ids, probability.flatten()) / areas
-    peak = torch.zeros_like(mean).scatter_reduce_(0, ids, center_heatmap.flatten(), "amax")
-    first = int((present[:1] == VOID).sum())
-    segments = []
-    for position, (label, area, p, m) in enumerate(
-        zip(present.tolist(), areas.tolist(), mean.tolist(), peak.tolist(), strict=True)
-    ):
-        if label == VOID:
+    """Groups as consecutive segment ids in the order of their labels, with areas and scores."""
+    flat, areas = groups.of_pixel.flatten().long(), groups.areas
+    # Single precision would lose probabilities that are added to millions; Apple's devices have no other.
+    accurate = torch.float32 if flat.device.type == "mps" else torch.float64
+    total = torch.zeros(len(areas), dtype=accurate, device=flat.device)
+    mean = total.index_add_(0, flat, probability.flatten().to(accurate)) / areas
+    peak = torch.zeros(len(areas), device=flat.device).scatter_reduce_(0, flat, center_heatmap.flatten(), "amax")
+    labels, counts, means, peaks = (values.tolist() for values in (groups.labels, areas, mean, peak))
+    ids = [VOID_ID] * len(labels)
+    segments: list[Segment] = []
+    for group in sorted(range(len(labels)), key=labels.__getitem__):
+        if labels[group] == VOID or counts[group] == 0:
             continue
-        category = label // LABEL_DIVISOR
-        score = p * min(m, 1.0) if category in thing_ids else p
-        segments.append(Segment(position + 1 - first, category, area, score=score))
-    host = (ids + 1 - first).view(labels.shape).to(torch.int32).cpu().numpy()
+        category = labels[group] // LABEL_DIVISOR
+        score = means[group] * min(peaks[group], 1.0) if category in thing_ids else means[group]
+        ids[group] = len(segments) + 1
+        segments.append(Segment(ids[group], category, counts[group], score=score))
+    table = torch.tensor(ids, dtype=torch.int32, device=flat.device)
+    host = table.index_select(0, flat).view(groups.of_pixel.shape).cpu().numpy()
     return PanopticSegmentation(host, tuple(segments))

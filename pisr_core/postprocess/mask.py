@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -10,14 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pisr_core.config import MaskFormerConfig
-from pisr_core.postprocess.resizing import to_output_size
+from pisr_core.postprocess.resizing import output_bands
 from pisr_core.structures import VOID_ID, MaskPrediction, PanopticResult, PanopticSegmentation, Segment
 
 DROPPED = -1
 """Class of queries that give no segment."""
-
-ROWS = 64
-"""Rows of the image whose class probabilities exist at once."""
 
 
 def semantic_inference(
@@ -53,14 +51,33 @@ def merge_masks(
         object_mask_threshold: queries whose class is less probable are left out.
         overlap_threshold: the share.
     """
+    return _merge_bands(class_logits, [mask_logits], thing_ids, object_mask_threshold, overlap_threshold)
+
+
+def _merge_bands(
+    class_logits: Float[Tensor, "q c"],
+    bands: Iterable[Float[Tensor, "q _ W"]],
+    thing_ids: tuple[int, ...],
+    object_mask_threshold: float,
+    overlap_threshold: float,
+) -> PanopticSegmentation:
+    """`merge_masks` of masks that come some rows at a time, from top to bottom."""
     scores, classes = class_logits.softmax(dim=1).max(dim=1)
-    confident = (classes != class_logits.shape[1] - 1) & (scores > object_mask_threshold)
-    scores, classes, masks = scores[confident], classes[confident], mask_logits[confident].sigmoid()
+    confident = ((classes != class_logits.shape[1] - 1) & (scores > object_mask_threshold)).nonzero().squeeze(1)
+    scores, classes = scores[confident], classes[confident]
+    whole = torch.zeros_like(classes)
+    owners = []
+    for band in bands:
+        if not len(scores):
+            owners.append(torch.zeros(band.shape[1:], dtype=torch.long))
+            continue
+        masks = band.index_select(0, confident).sigmoid()
+        whole += (masks >= 0.5).sum(dim=(1, 2))
+        owners.append((scores[:, None, None] * masks).argmax(dim=0))
+    owner = torch.cat(owners)
     if not len(scores):
-        return PanopticSegmentation(np.full(mask_logits.shape[1:], VOID_ID, dtype=np.int32), ())
-    owner = (scores[:, None, None] * masks).argmax(dim=0)
+        return PanopticSegmentation(np.full(owner.shape, VOID_ID, dtype=np.int32), ())
     won = owner.flatten().bincount(minlength=len(scores))
-    whole = (masks >= 0.5).sum(dim=(1, 2))
     # In double precision, for a query that keeps exactly the share stays.
     stays = (won > 0) & (whole > 0) & (won.double() / whole >= overlap_threshold)
     ids, segments = _segments(
@@ -110,17 +127,14 @@ def mask_panoptic(
         thing_ids: positions of the thing classes.
         config: thresholds.
     """
-    class_logits = prediction.class_logits[index]
-    masks = to_output_size(prediction.mask_logits[index], input_size, output_size)
-    parts = masks.split(ROWS, dim=1)
-    semantic = torch.cat([semantic_inference(class_logits, part).argmax(dim=0) for part in parts])
-    return PanopticResult(
-        panoptic=merge_masks(
-            class_logits,
-            masks,
-            thing_ids,
-            object_mask_threshold=config.object_mask_threshold,
-            overlap_threshold=config.overlap_threshold,
-        ),
-        semantic=semantic.to(torch.uint8).cpu().numpy(),
-    )
+    class_logits = prediction.class_logits[index].float()
+    classes: list[Tensor] = []
+
+    def bands() -> Iterator[Float[Tensor, "q _ W"]]:
+        for band in output_bands(prediction.mask_logits[index].float(), input_size, output_size):
+            classes.append(semantic_inference(class_logits, band).argmax(dim=0).to(torch.uint8))
+            yield band
+
+    thresholds = config.object_mask_threshold, config.overlap_threshold
+    panoptic = _merge_bands(class_logits, bands(), thing_ids, *thresholds)
+    return PanopticResult(panoptic, torch.cat(classes).cpu().numpy())

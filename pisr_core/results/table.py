@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pisr_core.atomic import written_whole
 from pisr_core.errors import DataError
-from pisr_core.weights.atomic import written_whole
 
 Cell = str | int | float | bool | None
 """What a cell holds; `None` is an empty one."""
@@ -62,7 +62,9 @@ class ResultsTable:
                 for line in reader:
                     table.add({name: _parsed(text) for name, text in line.items()})
         except (OSError, csv.Error, UnicodeDecodeError, AttributeError, TypeError, ValueError) as error:
-            raise DataError(f"{path}: is no readable table of results ({error}). Remove it to start anew.") from error
+            raise DataError(
+                f"{path}: is no readable table of results ({str(error)[:200]}). Remove it to start anew."
+            ) from error
         return table
 
 

@@ -24,7 +24,7 @@ GOLDEN_RATIO = 0.618034
 
 def colorize(panoptic: PanopticSegmentation, categories: Sequence[Category]) -> UInt8[np.ndarray, "H W 3"]:
     """The map in colours (RGB): stuff in its class's, each thing in a shade of its class's, void black."""
-    return _palette(panoptic, categories)[_positions(panoptic)]
+    return _painted(_positions(panoptic), _palette(panoptic, categories))
 
 
 def overlay(
@@ -38,9 +38,9 @@ def overlay(
         categories: give names and colours.
     """
     positions = _positions(panoptic)
-    colors = _palette(panoptic, categories)[positions]
-    void = (positions == 0)[..., None]
-    picture = np.where(void, image, cv2.addWeighted(image, 1 - OPACITY, colors, OPACITY, 0))
+    colors = _painted(positions, _palette(panoptic, categories))
+    picture = cv2.addWeighted(image, 1 - OPACITY, colors, OPACITY, 0)
+    cv2.copyTo(image, (positions == 0).view(np.uint8), picture)
     _draw_borders(picture, positions)
     names = [categories[segment.category].name for segment in panoptic.segments]
     draw_names(picture, positions, names)
@@ -64,6 +64,14 @@ def _palette(panoptic: PanopticSegmentation, categories: Sequence[Category]) -> 
         colors[segment.id] = _shade(category.color, instances[segment.category]) if category.isthing else category.color
         instances[segment.category] += 1
     return np.array([(0, 0, 0), *(colors[segment.id] for segment in panoptic.segments)], dtype=np.uint8)
+
+
+def _painted(
+    positions: UInt16[np.ndarray, "H W"], palette: UInt8[np.ndarray, "positions 3"]
+) -> UInt8[np.ndarray, "H W 3"]:
+    """The palette's colour of each pixel; looked up as one number a pixel, which is faster than three."""
+    packed = np.pad(palette, ((0, 0), (0, 1))).view(np.uint32)[:, 0]
+    return cv2.cvtColor(packed[positions].view(np.uint8).reshape(*positions.shape, 4), cv2.COLOR_RGBA2RGB)
 
 
 def _shade(color: tuple[int, int, int], instance: int) -> tuple[int, int, int]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pisr_core.atomic import written_whole
 from pisr_core.structures import Category
 from pisr_core.visualization.stages import ImageMaps
-from pisr_core.weights.atomic import written_whole
 
 PRESENT_COLOR, ABSENT_COLOR = "#0b6e99", "#c8c6c2"
 

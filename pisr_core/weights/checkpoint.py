@@ -14,10 +14,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from pisr_core import presets
+from pisr_core.atomic import written_whole
 from pisr_core.config import Config
-from pisr_core.errors import CheckpointError, ConfigError
+from pisr_core.data.coco_json import parse_category, show
+from pisr_core.errors import CheckpointError, ConfigError, DataError
 from pisr_core.structures import Category
-from pisr_core.weights.atomic import written_whole
+from pisr_core.weights.damage import MALFORMED, first_line
 
 KEY = "pisr"
 """The only entry of the file's metadata: safetensors would write several in a random order."""
@@ -60,7 +62,7 @@ def save_checkpoint(
         info: values that JSON can hold.
 
     Raises:
-        CheckpointError: the file cannot be written. What `path` held before is intact.
+        OutputError: the file cannot be written. What `path` held before is intact.
     """
     header = {
         "format": FORMAT,
@@ -106,9 +108,9 @@ def _opened(path: Path) -> Iterator[Any]:
         raise CheckpointError(
             f"{path}: no such file. Name a checkpoint that `pisr train` wrote, such as RUN/best.safetensors."
         ) from None
-    except (OSError, SafetensorError) as error:
+    except (SafetensorError, *MALFORMED) as error:
         raise CheckpointError(
-            f"{path}: not a whole safetensors file ({error}). It was cut short or is of another kind: "
+            f"{path}: not a whole safetensors file ({first_line(error)}). It was cut short or is of another kind: "
             "copy it again, or name a checkpoint that `pisr train` wrote."
         ) from error
 
@@ -116,7 +118,7 @@ def _opened(path: Path) -> Iterator[Any]:
 def _header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     try:
         header = json.loads(metadata.get(KEY, "{}"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, error) from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise CheckpointError(
@@ -129,17 +131,17 @@ def _header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
 def _assemble(path: Path, header: dict[str, Any], state: dict[str, Tensor]) -> Checkpoint:
     try:
         config = presets.from_dict(header["config"], source=str(path))
-        entries = header["categories"]
-        categories = tuple(Category(**{**entry, "color": tuple(entry["color"])}) for entry in entries)
+        categories = tuple(parse_category(entry, f"{path}: its class") for entry in header["categories"])
         info = dict(header["info"])
+        json.dumps(info, allow_nan=False)
     except ConfigError as error:
         raise CheckpointError(f"{error} Another version of `pisr` wrote this file: use that one.") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (DataError, KeyError, TypeError, ValueError) as error:
         raise _damaged(path, error) from error
     return Checkpoint(config, categories, state, info)
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:
     return CheckpointError(
-        f"{path}: its metadata is damaged ({error!r}). Copy the file again from where it was written."
+        f"{path}: its metadata is damaged ({show(error)}). Copy the file again from where it was written."
     )

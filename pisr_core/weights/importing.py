@@ -15,7 +15,7 @@ from pisr_core.errors import CheckpointError
 from pisr_core.models import MODELS, PanopticModel, build_model
 from pisr_core.structures import Category
 from pisr_core.weights.checkpoint import save_checkpoint
-from pisr_core.weights.layouts import Layout, detect_layout
+from pisr_core.weights.layouts import Layout, detect_layout, rename_tensors
 from pisr_core.weights.tensor_files import read_tensors
 
 logger = logging.getLogger(__name__)
@@ -88,7 +88,8 @@ def import_weights(
         backbone_only: see `load_public_weights`.
 
     Raises:
-        CheckpointError: the file cannot be used for the preset, or `out` cannot be written.
+        CheckpointError: the file cannot be used for the preset.
+        OutputError: `out` cannot be written.
     """
     torch.manual_seed(config.train.seed)
     model = build_model(replace(config, backbone=replace(config.backbone, pretrained=False)), categories)
@@ -114,7 +115,7 @@ def load_public_weights(model: PanopticModel, path: Path, backbone_only: bool = 
     source, layout = detect_layout(path, tensors)
     backbone_only = backbone_only or layout.backbone_only
     _check_architecture(path, source, layout, model, backbone_only)
-    renamed = layout.rename(tensors)
+    renamed = rename_tensors(path, source, layout, tensors)
     origins = dict(zip(renamed, tensors.items(), strict=True))
     if backbone_only:
         renamed = {name: tensor for name, tensor in renamed.items() if name.startswith(BACKBONE)}

@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from pisr_core.errors import CheckpointError
+from pisr_core.weights.damage import MALFORMED, first_line
 from pisr_core.weights.detectron2 import from_detectron2_deeplab, from_detectron2_maskformer
 from pisr_core.weights.panoptic_fpn import from_detectron2_panoptic_fpn, from_torchvision_mask_rcnn
 from pisr_core.weights.swin import from_original_swin
@@ -44,10 +45,28 @@ def detect_layout(path: Path, tensors: Mapping[str, Tensor]) -> tuple[str, Layou
     for description, layout in LAYOUTS.items():
         if all(any(re.match(mark, name) for name in tensors) for mark in layout.marks):
             return description, layout
-    shown = ", ".join(list(tensors)[:5])
+    shown = ", ".join(name[:80] for name in list(tensors)[:5])
     raise CheckpointError(
         f"{path}: its tensors ({shown}, …) are named as in none of the known kinds: {'; '.join(LAYOUTS)}."
     )
+
+
+def rename_tensors(path: Path, source: str, layout: Layout, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a file under the names of our models.
+
+    Raises:
+        CheckpointError: shapes or names that no file of this kind has.
+    """
+    try:
+        renamed = layout.rename(tensors)
+    except MALFORMED as error:
+        raise CheckpointError(
+            f"{path}: it is named as {source}, but its tensors have other shapes ({first_line(error)}). "
+            "Download it again."
+        ) from error
+    if len(renamed) < len(tensors):
+        raise CheckpointError(f"{path}: it is named as {source}, but holds tensors twice. Download it again.")
+    return renamed
 
 
 def _as_they_are(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

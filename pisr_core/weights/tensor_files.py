@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import struct
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,24 +13,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pisr_core.errors import CheckpointError
+from pisr_core.weights.damage import MALFORMED, first_line
 from pisr_core.weights.detectron2 import read_detectron2
 
 WRAPPERS = ("model", "state_dict")
 """Keys under which training programs keep the weights beside their own state."""
-
-MALFORMED = (
-    pickle.UnpicklingError,
-    struct.error,
-    EOFError,
-    OSError,
-    RuntimeError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    AssertionError,
-)
-"""What torch raises for bytes that it cannot read, or will not for safety's sake."""
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -51,6 +36,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     tensors = READERS[path.suffix](path)
     if not tensors:
         raise CheckpointError(f"{path}: it holds no tensors. Name a file with a model's weights.")
+    if any(tensor.nbytes > path.stat().st_size for tensor in tensors.values()):
+        raise CheckpointError(f"{path}: a tensor claims to be larger than the whole file. Download it again.")
     return tensors
 
 
@@ -64,7 +51,7 @@ def read_torch(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except MALFORMED as error:
         raise CheckpointError(
-            f"{path}: not a readable torch checkpoint ({_first_line(error)}). Nothing in it was executed; "
+            f"{path}: not a readable torch checkpoint ({first_line(error)}). Nothing in it was executed; "
             "download it again, or save its state_dict alone."
         ) from error
     return _table_of_tensors(path, content)
@@ -74,12 +61,18 @@ def _table_of_tensors(path: Path, content: Any) -> dict[str, Tensor]:
     """The state dict itself, or the one below `model` or `state_dict`."""
     if isinstance(content, Mapping):
         content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, Mapping) or not all(isinstance(k, str) and _is_plain(v) for k, v in content.items()):
         raise CheckpointError(
             f"{path}: a table {{name: tensor}} is needed, alone or under {' or '.join(map(repr, WRAPPERS))}. "
             "Save the model's state_dict()."
         )
     return dict(content)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a tensor that can be copied: none without values, sparse or quantised."""
+    is_stored = isinstance(value, Tensor) and value.device.type == "cpu"
+    return is_stored and value.layout is torch.strided and not value.is_quantized
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -90,14 +83,10 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     """
     try:
         return load_file(path)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, *MALFORMED) as error:
         raise CheckpointError(
-            f"{path}: not a whole safetensors file ({_first_line(error)}). Copy or download it again."
+            f"{path}: not a whole safetensors file ({first_line(error)}). Copy or download it again."
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {

@@ -1,5 +1,6 @@
 import io
 import json
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -52,6 +53,29 @@ def test_trains_the_real_model_and_resumes(tiny):
     assert (config.train.lr, config.train.seed, config.train.steps, config.data.crop) == (0.002, 5, 2, (64, 64))
     again = pisr("--resume", "--out", "runs/tiny", "--device", "cpu", "--json")
     assert json.loads(again.stdout) == document
+
+
+def test_dry_run_reports_and_writes_nothing(tiny):
+    result = pisr("--preset", "tiny.toml", "--dry-run", "--device", "cpu", "--json")
+    assert result.exit_code == 0, result.exception
+    document = json.loads(result.stdout)
+    assert (document["preset"], document["out"], document["device"]) == ("tiny", "runs/tiny", "cpu")
+    assert document["estimated_seconds"] > 0 and document["disk"] > 0 and document["memory"] > 0
+    shown = pisr("--preset", "tiny.toml", "--dry-run", "--device", "cpu").stdout
+    for name in ("nothing was written", "parameters", "first losses", "images/s", "whole run", "disk"):
+        assert name in shown
+    assert [path.name for path in tiny.iterdir()] == ["tiny.toml"]
+
+
+def test_dry_run_warns_of_a_full_disk(tiny, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    result = pisr("--preset", "tiny.toml", "--dry-run", "--device", "cpu", "--json")
+    assert result.exit_code == 0 and "warning: runs/tiny" in result.stderr and "0.00 GiB are free" in result.stderr
+
+
+def test_dry_run_is_not_for_resuming(tiny):
+    error = pisr("--preset", "tiny.toml", "--dry-run", "--resume").exception
+    assert isinstance(error, ConfigError) and "leave --resume out" in str(error)
 
 
 def test_no_preset_is_a_clear_mistake(tiny):

@@ -14,7 +14,7 @@ from pisr_core.data.coco_files import (
     read_segmentation,
     rgb_to_id,
 )
-from pisr_core.errors import DataError
+from pisr_core.errors import DataError, OutputError
 from pisr_core.structures import Category, PanopticSegmentation, Segment
 
 CATEGORIES = (Category(3, "sky", False, (1, 2, 3), "outdoor"), Category(9, "car", True, (4, 5, 6)))
@@ -133,7 +133,7 @@ def test_writer_refuses(tmp_path, image_id, name):
 def test_writer_says_when_it_cannot_write(tmp_path):
     (tmp_path / "p").write_text("a file where the folder should be")
     writer = CocoPanopticWriter(tmp_path / "p.json", tmp_path / "p", CATEGORIES)
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         writer.add(1, "a.jpg", panoptic_map())
 
 

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from pisr_core.data.coco_json import distinct_color, is_inside, read_panoptic_json
+from pisr_core.data.coco_json import distinct_color, is_inside, load_json, read_panoptic_json
 from pisr_core.errors import DataError
 from pisr_core.structures import Segment
 
@@ -78,7 +78,7 @@ MISTAKES = [
     ("categories", [], "has 0 categories"),
     ("categories", [{"id": i, "name": "x", "isthing": 0} for i in range(256)], "has 256 categories"),
     ("categories.1.id", 7, "category id 7 comes twice"),
-    ("categories.0.id", -1, "is negative"),
+    ("categories.0.id", -1, "outside 0 to"),
     ("categories.0.isthing", None, "'isthing' is None"),
     ("categories.0.name", 5, "'name' is 5, but must be str"),
     ("categories.0.color", [1, 2], "'color' is"),
@@ -128,3 +128,40 @@ def test_names_outside(name):
 
 def test_colours_are_distinct():
     assert len({distinct_color(i) for i in range(200)}) == 200
+
+
+@pytest.mark.parametrize("score", ["NaN", "Infinity", "1e400", "9" * 400])
+def test_scores_of_predictions_are_finite(tmp_path, score):
+    image = {"id": 1, "file_name": "a.png", "height": 2, "width": 2}
+    infos = [{"id": 5, "category_id": 1, "score": 0.5}]
+    annotations = [{"image_id": 1, "file_name": "a.png", "segments_info": infos}]
+    truth = {"categories": [{"id": 1, "name": "car", "isthing": 1}], "images": [image], "annotations": annotations}
+    (tmp_path / "t.json").write_text(json.dumps(truth))
+    (tmp_path / "p.json").write_text(json.dumps({"annotations": annotations}).replace("0.5", score))
+    with pytest.raises(DataError, match="p.json: .*score"):
+        read_panoptic_json(tmp_path / "p.json", reference=read_panoptic_json(tmp_path / "t.json"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda file: file["images"][0].update(id="../a"), "'id' is '../a', which names no image"),
+        (lambda file: file["images"][0].update(id=2**63), "which names no image"),
+        (lambda file: file["images"][0].update(height=10**9), "178 million can be used"),
+        (lambda file: file["categories"][0].update(id=2**31), "id 2147483648 is outside"),
+        (lambda file: file["categories"][0].update(name="\ud800"), "half a character"),
+        (lambda file: file["images"][0].update(file_name="\ud800.png"), "leaves its folder"),
+    ],
+)
+def test_values_that_no_file_or_array_could_take(tmp_path, change, message):
+    image = {"id": 1, "file_name": "a.png", "height": 2, "width": 2}
+    file = {"categories": [{"id": 1, "name": "car", "isthing": 1}], "images": [image], "annotations": []}
+    change(file)
+    (tmp_path / "t.json").write_text(json.dumps(file))
+    with pytest.raises(DataError, match=message):
+        read_panoptic_json(tmp_path / "t.json")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_json(tmp_path):
+    (tmp_path / "t.json").write_text("\ufeff" + json.dumps([1]), encoding="utf-8")
+    assert load_json(tmp_path / "t.json") == [1]

@@ -139,7 +139,10 @@ def test_overlaps_by_hand():
     ("entry", "message"),
     [
         ({"category_id": PERSON, "segmentation": [[1, 2]]}, "annotation 0 of 1.jpg has a broken segmentation"),
-        ({"category_id": PERSON, "segmentation": {"size": [3, 3], "counts": [9]}}, "3×3 pixels, but 1.jpg has 12×16"),
+        (
+            {"category_id": PERSON, "segmentation": {"size": [3, 3], "counts": [9]}},
+            "3×3 pixels, but the image has 12×16",
+        ),
         ({"category_id": 77, "segmentation": []}, "unknown category_id 77"),
         ({"category_id": PERSON, "segmentation": [], "image_id": 9}, "unknown image_id 9"),
         ({"category_id": PERSON}, "lacks what COCO's format of instances has"),

@@ -1,9 +1,12 @@
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from pisr_core.data.images import read_image
+from pisr_core.data.images import image_size, read_image
 from pisr_core.errors import DataError
 
 ROTATED = 6  # EXIF: stored lying on its side
@@ -78,3 +81,68 @@ def test_floating_point_image(tmp_path):
     Image.fromarray(np.zeros((2, 2), dtype=np.float32)).save(tmp_path / "a.tiff")
     with pytest.raises(DataError, match="no known range"):
         read_image(tmp_path / "a.tiff")
+
+
+def save_png_header(path, width, height):
+    """A PNG that claims a size and holds a few bytes."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(bytes(1000))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b""))
+
+
+@pytest.mark.parametrize("read", [read_image, image_size])
+def test_decompression_bombs_are_refused_by_their_header(tmp_path, read):
+    save_png_header(tmp_path / "bomb.png", 20_000, 20_000)
+    with pytest.raises(DataError, match="bomb.png: has more than 178 megapixels, the limit. Scale it down"):
+        read(tmp_path / "bomb.png")
+
+
+def test_the_stated_limit_is_the_one_that_holds(tmp_path):
+    save_png_header(tmp_path / "a.png", 13_342, 13_341)  # 177.996 megapixels
+    assert image_size(tmp_path / "a.png", upright=False) == (13_341, 13_342)
+
+
+def test_text_that_unpacks_to_a_bomb(tmp_path):
+    text = PngImagePlugin.PngInfo()
+    text.add_text("comment", "a" * 70_000_000, zip=True)
+    Image.new("RGB", (2, 2)).save(tmp_path / "a.png", pnginfo=text)
+    with pytest.raises(DataError, match="a.png: cannot be read as an image"):
+        read_image(tmp_path / "a.png")
+
+
+def test_the_content_decides_not_the_ending(tmp_path):
+    Image.new("RGB", (5, 3), (10, 20, 30)).save(tmp_path / "a.bin", format="PNG")
+    assert read_image(tmp_path / "a.bin")[:, 0, 0].tolist() == [10, 20, 30]
+
+
+def test_one_pixel(tmp_path):
+    Image.new("RGB", (1, 1), (10, 20, 30)).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png").tolist() == [[[10]], [[20]], [[30]]]
+
+
+@pytest.mark.parametrize("ending", ["gif", "webp", "png", "tiff"])
+def test_an_animation_is_its_first_frame(tmp_path, ending):
+    frames = [Image.new("RGB", (6, 4), color) for color in ((255, 0, 0), (0, 0, 255))]
+    frames[0].save(tmp_path / f"a.{ending}", save_all=True, append_images=frames[1:], **{"lossless": True})
+    assert read_image(tmp_path / f"a.{ending}")[:, 1, 2].tolist() == [255, 0, 0]
+
+
+def test_empty_file(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(DataError, match=r"a.jpg: cannot be read as an image: it is empty \(0 bytes\)"):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_formats_that_start_other_programs_are_not_read(tmp_path):
+    Image.new("RGB", (5, 3)).save(tmp_path / "a.png", format="EPS")
+    with pytest.raises(DataError, match="it is of no known format"):
+        read_image(tmp_path / "a.png")
+
+
+def test_a_folder_is_no_image(tmp_path):
+    with pytest.raises(DataError, match="cannot be read as an image"):
+        read_image(tmp_path)

@@ -1,8 +1,11 @@
 import os
+import resource
+from dataclasses import replace
 
 import pytest
 import torch
 
+from pisr_core.config import DeepLabConfig
 from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.engine.device import choose_device
 from pisr_core.engine.inference import load_model, newest_checkpoint
@@ -28,6 +31,25 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, tiny_config, tiny_model):
     save_checkpoint(path, state, tiny_config, SCENE_CATEGORIES, {})
     with pytest.raises(CheckpointError, match="best.safetensors.*do not fit"):
         load_model(path, torch.device("cpu"))
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path, tiny_config, tiny_model):
+    state = tiny_model.state_dict()
+    name = "backbone.body.conv1.weight"
+    state[name] = torch.full_like(state[name], float("nan"))
+    save_checkpoint(tmp_path / "a.safetensors", state, tiny_config, SCENE_CATEGORIES, {})
+    with pytest.raises(CheckpointError, match=f"a.safetensors: 1 of its tensors hold .*{name}"):
+        load_model(tmp_path / "a.safetensors", torch.device("cpu"))
+
+
+def test_a_file_that_describes_a_huge_model_is_refused_before_it_is_built(tmp_path, tiny_config, tiny_model):
+    """Its widest convolution alone would take 340 GB."""
+    huge = replace(tiny_config, deeplab=DeepLabConfig(aspp_channels=4096, depthwise_separable=False))
+    save_checkpoint(tmp_path / "a.safetensors", tiny_model.state_dict(), huge, SCENE_CATEGORIES, {})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError, match="a.safetensors: its weights do not fit its config: .* of another shape"):
+        load_model(tmp_path / "a.safetensors", torch.device("cpu"))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kB
 
 
 def touch(path, seconds):

@@ -9,6 +9,7 @@ from pisr_core.engine.state import (
     RunFolder,
     TrainingState,
     check_same_run,
+    newest_unfinished,
     read_state,
     save_state,
 )
@@ -84,3 +85,34 @@ def test_a_folder_with_a_run_is_not_free(tmp_path, name):
     (tmp_path / name).touch()
     with pytest.raises(TrainingError, match="holds a run already.*--resume"):
         folder.check_free()
+
+
+def test_settings_that_change_no_run_may_change(tmp_path, caplog):
+    then = {"data": {"workers": 4}, "train": {"accumulate": 1, "save_every": 10}}
+    now = {"data": {"workers": 0}, "train": {"accumulate": 2, "save_every": 10}}
+    with caplog.at_level("INFO", logger="pisr_core"):
+        check_same_run(tmp_path, then, now)
+    assert caplog.messages == ["resuming with data.workers: 4 → 0; train.accumulate: 1 → 2"]
+
+
+def finished_until(folder, step, age):
+    path = RunFolder(folder).state
+    save_state(path, TrainingState(Progress(step=step, evaluated_step=step), {"train": {"steps": 9}}, {}))
+    os.utime(path, (1e9 - age, 1e9 - age))
+
+
+def test_the_newest_unfinished_run(tmp_path):
+    with pytest.raises(TrainingError, match=r"no unfinished run.*--out"):
+        newest_unfinished(tmp_path)
+    finished_until(tmp_path / "older", 3, age=3)
+    finished_until(tmp_path / "study" / "runs" / "newer", 4, age=2)
+    finished_until(tmp_path / "done", 9, age=1)
+    RunFolder(tmp_path / "broken").state.parent.mkdir(parents=True)
+    RunFolder(tmp_path / "broken").state.write_bytes(b"half")
+    assert newest_unfinished(tmp_path).path == tmp_path / "study" / "runs" / "newer"
+
+
+def test_a_run_before_its_last_evaluation_is_unfinished(tmp_path):
+    state = TrainingState(Progress(step=9, evaluated_step=6), {"train": {"steps": 9}}, {})
+    save_state(RunFolder(tmp_path / "a").state, state)
+    assert newest_unfinished(tmp_path).path == tmp_path / "a"

@@ -9,10 +9,11 @@ from pisr_core.postprocess import deeplab
 from pisr_core.postprocess.deeplab import (
     LABEL_DIVISOR,
     VOID,
+    Groups,
     deeplab_panoptic,
     find_centers,
-    group_pixels,
     merge_deeplab,
+    nearest_centers,
 )
 from pisr_core.structures import DeepLabPrediction, SemanticPrediction
 
@@ -37,15 +38,35 @@ def test_reference_merging(parts_case, record_property):
         np.testing.assert_array_equal(labels.numpy(), arrays[f"panoptic_{case}"])
 
 
-def test_chunks_do_not_change_the_grouping(monkeypatch):
-    offset = torch.randn(2, 40, 50) * 5
-    centers = torch.randint(0, 40, (7, 2))
-    pixels = torch.ones(40, 50).nonzero()
-    whole = group_pixels(pixels, offset, centers)
-    monkeypatch.setattr(deeplab, "CHUNK", 100)
-    assert torch.equal(group_pixels(pixels, offset, centers), whole)
-    pointed = pixels + offset[:, pixels[:, 0], pixels[:, 1]].T
-    assert torch.equal(whole, torch.cdist(pointed, centers.float()).argmin(1))
+@pytest.mark.parametrize(("count", "noise"), [(1, 0.0), (7, 2.0), (40, 30.0), (40, 300.0)])
+def test_nearest_centers_are_those_of_all_distances(monkeypatch, count, noise):
+    """Wherever pixels point, the image's edges and far outside too, and whatever the chunks."""
+    monkeypatch.setattr(deeplab, "CPU_CHUNK", 500)
+    size = (90, 130)
+    centers = torch.stack([torch.randint(0, side, (count,)) for side in size], dim=1)
+    points = centers[torch.randint(0, count, (3000,))].T + noise * torch.randn(2, 3000)
+    distances = (points.T[:, None] - centers).square().sum(dim=2).sqrt()
+    assert torch.equal(nearest_centers(points, centers, size), distances.argmin(dim=1))
+
+
+def test_of_equally_near_centers_the_first_wins():
+    centers = torch.tensor([[10, 10], [10, 30], [10, 10]])
+    points = torch.tensor([[10.0, 10.0], [10.0, 20.0], [99.0, 20.0], [0.0, 31.0]]).T
+    assert nearest_centers(points, centers, (64, 64)).tolist() == [0, 0, 0, 1]
+
+
+def test_offsets_that_are_no_numbers_do_no_harm():
+    points = torch.tensor([[float("nan"), float("inf"), -float("inf"), 1e30, 40.0], [0.0, 0.0, 0.0, 0.0, 40.0]])
+    nearest = nearest_centers(points, torch.tensor([[5, 5], [40, 40]]), (64, 64))
+    assert nearest[-1] == 1 and set(nearest.tolist()) <= {0, 1}
+
+
+def test_a_mean_over_many_pixels_is_accurate():
+    """In single precision 0.9 added 10⁷ times would grow by 1 each time in the end."""
+    groups = Groups(torch.zeros(2500, 4000, dtype=torch.long), torch.tensor([0]), torch.tensor([10**7]))
+    probability = torch.full((2500, 4000), 0.9)
+    (segment,) = deeplab._segmentation(groups, probability, torch.zeros(2500, 4000), ()).segments
+    assert segment.score == pytest.approx(0.9)
 
 
 def test_centers_are_peaks_above_the_threshold():
@@ -55,6 +76,14 @@ def test_centers_are_peaks_above_the_threshold():
     assert find_centers(heatmap, 0.1, 7, 200).tolist() == [[2, 2], [7, 7]]
     assert find_centers(heatmap, 0.1, 3, 2).tolist() == [[2, 2]]  # strictly above the second highest
     assert find_centers(torch.zeros(9, 9), 0.1, 7, 200).shape == (0, 2)
+
+
+@pytest.mark.parametrize("nms_kernel", [1, 3, 5, 7, 11])
+def test_peaks_are_those_of_max_pooling(nms_kernel):
+    heatmap = torch.rand(30, 41).mul(20).round() / 20  # with plateaus
+    pooled = torch.nn.functional.max_pool2d(heatmap[None], nms_kernel, stride=1, padding=nms_kernel // 2)[0]
+    expected = ((heatmap == pooled) & (heatmap > 0.3)).nonzero()
+    assert torch.equal(find_centers(heatmap, 0.3, nms_kernel, 10**6), expected)
 
 
 def merge(semantic, center, offset, **changes):

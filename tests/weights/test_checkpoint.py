@@ -1,5 +1,6 @@
 import json
 import resource
+import struct
 from contextlib import contextmanager
 
 import pytest
@@ -8,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from pisr_core.config import Config, DataConfig, TrainConfig
-from pisr_core.errors import CheckpointError
+from pisr_core.errors import CheckpointError, OutputError
 from pisr_core.structures import Category
 from pisr_core.weights.checkpoint import read_checkpoint, save_checkpoint
 
@@ -63,7 +64,7 @@ def test_full_disk_leaves_the_old_file(tmp_path):
     before = path.read_bytes()
     with (
         small_files(100_000),
-        pytest.raises(CheckpointError, match=r"w\.safetensors: cannot be written.*space"),
+        pytest.raises(OutputError, match=r"w\.safetensors: cannot be written.*space"),
     ):
         save(path, big=torch.zeros(100_000))
     assert path.read_bytes() == before
@@ -72,7 +73,7 @@ def test_full_disk_leaves_the_old_file(tmp_path):
 
 def test_folder_that_is_a_file(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(CheckpointError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         save(tmp_path / "file" / "w.safetensors")
 
 
@@ -138,3 +139,41 @@ def test_equal_contents_make_equal_files(tmp_path):
     save(tmp_path / "a.safetensors")
     save(tmp_path / "b.safetensors")
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "category",
+    [
+        {"id": "1"},
+        {"id": 1, "name": 5, "isthing": 1, "color": [0, 0, 0], "supercategory": ""},
+        {"id": 1, "name": "car", "isthing": "yes", "color": [0, 0, 0], "supercategory": ""},
+        {"id": 1, "name": "car", "isthing": 1, "color": [0, 0, 999], "supercategory": ""},
+        [],
+    ],
+)
+def test_classes_are_checked_as_those_of_a_dataset(tmp_path, category):
+    path = tmp_path / "a.safetensors"
+    save(path)
+    with safe_open(path, "pt") as file:
+        header = json.loads(file.metadata()["pisr"])
+    save_header(path, json.dumps(header | {"categories": [category]}))
+    with pytest.raises(CheckpointError, match="a.safetensors: its metadata is damaged"):
+        read_checkpoint(path)
+
+
+def test_deep_metadata(tmp_path):
+    save_header(tmp_path / "a.safetensors", "[" * 100_000 + "]" * 100_000)
+    with pytest.raises(CheckpointError, match="a.safetensors: its metadata is damaged"):
+        read_checkpoint(tmp_path / "a.safetensors")
+
+
+def test_a_header_that_claims_more_than_the_file_holds(tmp_path):
+    path = tmp_path / "a.safetensors"
+    for length in (2**63, 10**8 + 1, 1000):
+        path.write_bytes(struct.pack("<Q", length) + b"{}")
+        with pytest.raises(CheckpointError, match="a.safetensors: not a whole safetensors file"):
+            read_checkpoint(path)
+    header = json.dumps({"a": {"dtype": "F32", "shape": [10**6, 10**6], "data_offsets": [0, 4 * 10**12]}}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(64))
+    with pytest.raises(CheckpointError, match="a.safetensors: not a whole safetensors file"):
+        read_checkpoint(path)

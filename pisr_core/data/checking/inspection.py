@@ -16,15 +16,12 @@ from pisr_core.data.checking.entries import AnnotationEntry
 from pisr_core.data.checking.findings import Finding, Kind
 from pisr_core.data.checking.segments import SegmentShapes, measure_segments
 from pisr_core.data.coco_files import PNG_SIGNATURE, check_png_header, read_panoptic_png
-from pisr_core.data.images import BROKEN_IMAGE_ERRORS, read_image
+from pisr_core.data.images import BROKEN_IMAGE_ERRORS, FORMATS, TURNED, read_image
 from pisr_core.errors import DataError
 from pisr_core.structures import VOID_ID
 
 BOX_TOLERANCE = 1
 """Pixels by which a listed box may be off, for some tools count the last row and column and some do not."""
-
-TURNED = (5, 6, 7, 8)
-"""EXIF orientations that exchange height and width."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,7 @@ class _Inspector:
             if path.stat().st_size == 0:
                 self._add(Kind.IMAGE_BROKEN, path, "is empty (0 bytes)")
                 return None, None
-            with Image.open(path if quick else io.BytesIO(content)) as image:
+            with Image.open(path if quick else io.BytesIO(content), formats=FORMATS) as image:
                 size = (image.height, image.width)
                 orientation = self._orientation(image)
                 if not quick:

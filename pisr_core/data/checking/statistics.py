@@ -106,7 +106,7 @@ class DatasetStatistics:
     def to_json(self) -> dict[str, Any]:
         """The numbers for machines."""
         areas = np.array(self.instance_areas)
-        distances = np.array(self.center_distances)[:, :1]
+        distances = [euclidean for euclidean, _ in self.center_distances]
         return {
             "images": sum(self.sizes.values()),
             "void_share": self.void_pixels / self.pixels if self.pixels else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import tarfile
 import zipfile
@@ -12,9 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from pisr_core.data.coco_files import replacing
-from pisr_core.data.coco_json import is_inside
+from pisr_core.atomic import written_whole
+from pisr_core.data.coco_json import is_inside, show
 from pisr_core.errors import DataError
+
+BROKEN_ARCHIVE_ERRORS = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+)
+"""What reading broken, encrypted and unusual archives raises."""
 
 
 @dataclass(frozen=True)
@@ -53,21 +68,29 @@ def unpack(archive: Path, folder: Path, prefix: str = "", progress: Callable[[in
     try:
         with _opened(archive) as members:
             wanted = [member for member in members if member.name.startswith(prefix)]
+            _check_space(archive, sum(member.size for member in wanted), folder)
             for done, member in enumerate(wanted, start=1):
-                if not is_inside(member.name):
-                    raise DataError(
-                        f"{archive}: the path {member.name!r} leaves the folder. Do not trust this archive."
-                    )
-                path = folder / member.name.removeprefix(prefix)
+                name = member.name.removeprefix(prefix)
+                if not is_inside(name):
+                    raise DataError(f"{archive}: the path {show(name)} leaves the folder. Do not trust this archive.")
+                path = folder / name
                 if not path.is_file() or path.stat().st_size != member.size:
                     _extract(member, path)
                     written += 1
                 if progress is not None:
                     progress(done, len(wanted))
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
+    except BROKEN_ARCHIVE_ERRORS as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{archive}: is broken or no archive ({reason}). Download it again.") from error
     return written
+
+
+def _check_space(archive: Path, needed: int, folder: Path) -> None:
+    """Raises `DataError` when the files cannot fit, as those of a zip bomb; files that are there already count too."""
+    home = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    there = shutil.disk_usage(home)
+    if needed > there.free + there.used:
+        raise DataError(f"{archive}: its files need {needed / 1e9:.1f} GB, more than the disk has. Do not trust it.")
 
 
 @contextmanager
@@ -85,12 +108,12 @@ def _opened(archive: Path) -> Iterator[list[Member]]:
             yield [
                 Member(info.name, info.size, lambda info=info: tarred.extractfile(info))  # type: ignore[misc]
                 for info in tarred
-                if info.isreg()
+                if info.isreg() and not info.issparse()  # whose size need not be that of anything stored
             ]
 
 
 def _extract(member: Member, path: Path) -> None:
     source = member.open()
     assert source is not None  # only regular files are listed
-    with source, replacing(path) as partial, partial.open("wb") as target:
+    with source, written_whole(path, sync=False) as partial, partial.open("wb") as target:
         shutil.copyfileobj(source, target)

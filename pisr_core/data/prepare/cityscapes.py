@@ -14,7 +14,8 @@ from cityscapesscripts.preparation.json2instanceImg import createInstanceImage
 from jaxtyping import Int
 from PIL import Image
 
-from pisr_core.data.coco_files import replacing
+from pisr_core.atomic import written_whole
+from pisr_core.data.coco_json import parse_image, show
 from pisr_core.data.prepare.raw import Label, LabelledMap, check_image, check_known, read_label_map
 from pisr_core.errors import DataError
 from pisr_core.structures import VOID_ID
@@ -92,25 +93,29 @@ def draw_instances(polygons: Path, path: Path) -> None:
     """Draws instance ids from polygons with cityscapesscripts.
 
     Raises:
-        DataError: the polygons are missing or broken, or the drawing cannot be written.
+        DataError: the polygons are missing or broken.
+        OutputError: the drawing cannot be written.
     """
     annotation = Annotation()
     try:
         annotation.fromJsonText(polygons.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{polygons}: no such file, nor {path.name}. Unpack gtFine_trainvaltest.zip there.") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{polygons}: cannot be read ({error!r}). Download it again.") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise DataError(f"{polygons}: cannot be read ({show(error)}). Download it again.") from error
+    size = {"id": 0, "file_name": polygons.name, "height": annotation.imgHeight, "width": annotation.imgWidth}
+    parse_image(size, str(polygons))
     # An unknown label would make cityscapesscripts end the process.
-    unknown = sorted({o.label for o in annotation.objects if o.label.removesuffix("group") not in name2label})
+    labels = {str(o.label) for o in annotation.objects}
+    unknown = sorted(label for label in labels if label.removesuffix("group") not in name2label)
     if unknown:
-        raise DataError(f"{polygons}: unknown labels {', '.join(unknown)}. Check that it belongs to Cityscapes.")
+        raise DataError(f"{polygons}: unknown labels {', '.join(unknown)[:200]}. Check that it belongs to Cityscapes.")
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # it prints there, which belongs to results
             ids = np.array(createInstanceImage(annotation, "ids"))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ArithmeticError, MemoryError) as error:
         raise DataError(f"{polygons}: a polygon cannot be drawn ({error}). Download it again.") from error
-    with replacing(path) as partial:
+    with written_whole(path, sync=False) as partial:
         Image.fromarray(ids.astype(np.uint16)).save(partial, format="PNG")
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
-from pycocotools import mask as coco_mask
 
-from pisr_core.data.coco_json import ImageRecord, distinct_color, load_json, parse_image
+from pisr_core.data.coco_json import ImageRecord, load_json, parse_category, parse_image, show
+from pisr_core.data.coco_masks import decoded_segmentation
 from pisr_core.data.prepare.overlaps import Piece, paint
 from pisr_core.data.prepare.raw import Label, LabelledMap, check_known, check_size, read_label_map
 from pisr_core.errors import DataError
@@ -99,28 +99,14 @@ class CocoInstancesImage:
         return list(merged.values())
 
     def _mask(self, entry: dict[str, Any]) -> Bool[np.ndarray, "H W"]:
-        """An entry's mask. `pycocotools.coco.COCO` does the same, but prints and wants the whole file in it."""
-        height, width = self.record.size
-        shape = entry["segmentation"]
+        """An entry's mask."""
         try:
-            if isinstance(shape, list):
-                encoded = coco_mask.merge(coco_mask.frPyObjects(shape, height, width))
-            elif isinstance(shape["counts"], list):
-                encoded = coco_mask.frPyObjects(shape, height, width)
-            else:
-                encoded = shape
-            mask = coco_mask.decode(encoded).astype(bool)
-        except Exception as error:  # pycocotools raises just that
+            return decoded_segmentation(entry["segmentation"], self.record.size)
+        except ValueError as error:
             raise DataError(
-                f"{self.where}: annotation {entry.get('id')} of {self.file_name} has a broken segmentation ({error}). "
-                f"{CURE}"
+                f"{self.where}: annotation {show(entry.get('id'))} of {self.file_name} has a broken segmentation: "
+                f"{error}. {CURE}"
             ) from error
-        if mask.shape != self.record.size:
-            raise DataError(
-                f"{self.where}: annotation {entry.get('id')} has a mask of {mask.shape[0]}×{mask.shape[1]} pixels, but "
-                f"{self.file_name} has {height}×{width}. {CURE}"
-            )
-        return mask
 
 
 def _pieces_of_map(stuff: StuffMap, size: tuple[int, int], of: Path) -> list[Piece]:
@@ -156,24 +142,22 @@ def read_coco_file(path: Path, isthing: bool) -> CocoFile:
     """
     content = load_json(path)
     try:
-        categories = tuple(_category(entry, isthing) for entry in content["categories"])
+        categories = tuple(
+            parse_category(entry | {"isthing": isthing}, f"{path}: categories[{i}]")
+            for i, entry in enumerate(content["categories"])
+        )
         images = tuple(parse_image(entry, f"{path}: images[{i}]") for i, entry in enumerate(content["images"]))
         annotations = content["annotations"]
         used = {(entry["image_id"], entry["category_id"]) for entry in annotations if entry["segmentation"] is not None}
     except (KeyError, TypeError) as error:
-        raise DataError(f"{path}: lacks what COCO's format of instances has ({error!r}). {CURE}") from error
+        raise DataError(f"{path}: lacks what COCO's format of instances has ({show(error)}). {CURE}") from error
     for what, found, known in (
         ("image_id", {image_id for image_id, _ in used}, {image.id for image in images}),
         ("category_id", {category_id for _, category_id in used}, {category.id for category in categories}),
     ):
         if found - known:
-            raise DataError(f"{path}: an annotation has the unknown {what} {min(found - known, key=str)!r}. {CURE}")
+            raise DataError(f"{path}: an annotation has the unknown {what} {show(min(found - known, key=str))}. {CURE}")
     by_image = defaultdict(list)
     for entry in annotations:
         by_image[entry["image_id"]].append(entry)
     return CocoFile(path, tuple(sorted(categories, key=lambda category: category.id)), images, dict(by_image))
-
-
-def _category(entry: dict[str, Any], isthing: bool) -> Category:
-    category_id = entry["id"]
-    return Category(category_id, entry["name"], isthing, distinct_color(category_id), entry.get("supercategory", ""))

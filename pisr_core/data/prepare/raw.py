@@ -12,8 +12,9 @@ from jaxtyping import Int
 from PIL import Image
 from scipy import ndimage
 
-from pisr_core.data.coco_files import id_to_rgb, replacing
-from pisr_core.data.images import BROKEN_IMAGE_ERRORS, image_size
+from pisr_core.atomic import written_whole
+from pisr_core.data.coco_files import id_to_rgb
+from pisr_core.data.images import BROKEN_IMAGE_ERRORS, FORMATS, image_size
 from pisr_core.errors import DataError
 from pisr_core.structures import VOID_ID, Category
 
@@ -80,10 +81,11 @@ def write_image(raw: RawImage, png_dir: Path) -> Entry:
     """Reads an image's annotation and writes its PNG, which appears when it is whole.
 
     Raises:
-        DataError: the annotation cannot be used or the PNG cannot be written.
+        DataError: the annotation cannot be used.
+        OutputError: the PNG cannot be written.
     """
     labelled = raw.read()
-    with replacing(png_dir / raw.png_name) as partial:
+    with written_whole(png_dir / raw.png_name, sync=False) as partial:
         Image.fromarray(id_to_rgb(labelled.ids)).save(partial, format="PNG")
     height, width = labelled.ids.shape
     return {
@@ -158,7 +160,7 @@ def read_rgb_map(path: Path) -> Int[np.ndarray, "H W 3"]:
 
 def _read_array(path: Path) -> Int[np.ndarray, "H W *channels"]:
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             return np.array(image).astype(np.int32)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file. Put the annotation there.") from None

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pisr_core.data.coco_files import replacing
-from pisr_core.data.coco_json import load_json
+from pisr_core.atomic import written_whole
+from pisr_core.data.coco_json import load_json, show
 from pisr_core.data.prepare.raw import Entry, category_entries
 from pisr_core.errors import DataError
 from pisr_core.structures import Category
@@ -37,7 +37,8 @@ class SplitRecord:
             return self._from_json() | self._from_lines()
         except (AttributeError, KeyError, TypeError) as error:
             raise DataError(
-                f"{self.json_path}: what lies there is no panoptic JSON ({error!r}). Remove or rename it."
+                f"{self.json_path}: what lies there is no panoptic JSON, or {self.lines_path.name} is damaged "
+                f"({show(error)}). Remove or rename it."
             ) from error
 
     def append(self, entry: Entry) -> None:
@@ -53,7 +54,7 @@ class SplitRecord:
         content["images"] = [entry["image"] for entry in entries]
         content["annotations"] = [entry["annotation"] for entry in entries]
         content["categories"] = category_entries(categories)
-        with replacing(self.json_path) as partial:
+        with written_whole(self.json_path) as partial:
             partial.write_text(json.dumps(content), encoding="utf-8")
         self.lines_path.unlink(missing_ok=True)
 
@@ -72,18 +73,18 @@ class SplitRecord:
         if not self.lines_path.is_file():
             return {}
         entries = {}
-        for line in self.lines_path.read_text(encoding="utf-8").splitlines():
+        for line in self.lines_path.read_bytes().splitlines():
             try:
                 content = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue  # the first line is empty, and one may be cut off
             self._check_settings(content.pop("settings"), self.lines_path)
             entries[content["image"]["id"]] = content
         return entries
 
-    def _check_settings(self, found: dict[str, Any] | None, path: Path) -> None:
+    def _check_settings(self, found: Any, path: Path) -> None:
         if found != self.settings:
             raise DataError(
-                f"{path}: was made with other settings: {found}, now {self.settings}. Remove it with its PNGs, or "
-                "name another output."
+                f"{path}: was made with other settings: {show(found)}, now {self.settings}. Remove it with its "
+                "PNGs, or name another output."
             )

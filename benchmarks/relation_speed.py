@@ -1,0 +1,93 @@
+"""PISR's share of a model's latency beside its share of the multiply-accumulates, part by part.
+
+python benchmarks/relation_speed.py --size 512x1024
+python benchmarks/relation_speed.py --size 1024x2048 --precision bf16 --device cuda
+
+Random weights, one image, the second stage's parts called one after another as the model calls them; medians.
+`benchmarks/relation_cost.py` compares whole models with their bases, of all architectures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from relation_cost import build
+
+from pisr_core.engine.device import choose_device
+from pisr_core.engine.evaluation import inference
+from pisr_core.engine.fast_model import FastModel
+from pisr_core.models.center_offset import CenterOffsetModel
+from pisr_core.profiling.operations import count_operations
+
+BASE = ("backbone", "decoder", "initial heads")
+
+
+def main() -> None:
+    """Prints a row for each part."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="cityscapes-pdl-r50")
+    parser.add_argument("--size", default="512x1024", help="height x width, pixels")
+    parser.add_argument("--precision", default="no", help="no, bf16, fp16")
+    parser.add_argument("--device")
+    parser.add_argument("--runs", type=int, default=5)
+    arguments = parser.parse_args()
+    height, width = map(int, arguments.size.split("x"))
+    device = choose_device(arguments.device)
+    plain = build(arguments.preset, device)
+    images = torch.rand(1, 3, height, width, device=device) * 255
+    macs = {name: part.macs / 1e9 for name, part in count_operations(plain, images).parts.items()}
+    fast = FastModel(plain, arguments.precision)
+    with inference(fast), torch.autocast(device.type, dtype=fast.dtype, enabled=fast.dtype is not None):
+        times = latencies(fast.model, images, arguments.runs)
+    macs = {
+        "base": sum(macs[name] for name in BASE),
+        "instance maps": 0.0,
+        "encodings and ω": macs["encodings"],
+        "attention": macs["attention"],
+        "final heads": macs["final heads"],
+    }
+    print(f"{arguments.preset}, {arguments.size}, {arguments.precision}, {device}, {torch.get_num_threads()} threads")
+    print(f"{'part':18} {'ms':>9} {'share':>7} {'GMAC':>8} {'share':>7}")
+    rows = {**{name: (times[name], macs[name]) for name in times}}
+    rows["added to the base"] = tuple(sum(column) for column in zip(*list(rows.values())[1:], strict=True))
+    for name, (milliseconds, gmacs) in rows.items():
+        shares = milliseconds / sum(times.values()), gmacs / sum(macs.values())
+        print(f"{name:18} {milliseconds:9.1f} {shares[0]:7.1%} {gmacs:8.1f} {shares[1]:7.1%}")
+
+
+def latencies(model: CenterOffsetModel, images: torch.Tensor, runs: int) -> dict[str, float]:
+    """Median milliseconds of the parts of a forward pass."""
+    images = images.contiguous(memory_format=torch.channels_last)
+    times: dict[str, list[float]] = {}
+
+    def timed(name: str, work: Callable[[], object]) -> object:
+        synchronize(images.device)
+        start = time.perf_counter()
+        result = work()
+        synchronize(images.device)
+        times.setdefault(name, []).append(1000 * (time.perf_counter() - start))
+        return result
+
+    relation = model.relation
+    for _ in range(runs + 1):
+        features, initial = timed("base", lambda: model.first_stage(images))
+        maps = timed("instance maps", lambda i=initial: model.instances(i))
+        inputs = features, initial.semantic, maps
+        encodings, _ = timed("encodings and ω", lambda x=inputs: relation.weighted_encodings(*x))
+        relational = timed("attention", lambda f=features, e=encodings: f + relation.attention(e, f))
+        timed("final heads", lambda r=relational: model.final_heads(r))
+    return {name: statistics.median(values[1:]) for name, values in times.items()}
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits for a GPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+if __name__ == "__main__":
+    main()

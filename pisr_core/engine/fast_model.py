@@ -1,0 +1,164 @@
+"""A trained model, made faster: batch norms folded, channels last, low precision, compiled."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float, Shaped
+from timm.layers import Conv2dSame, FrozenBatchNormAct2d
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torchvision.ops import FrozenBatchNorm2d
+
+from pisr_core.errors import ConfigError
+from pisr_core.models import PanopticModel
+from pisr_core.structures import PanopticResult, TargetGenerator
+
+log = logging.getLogger(__name__)
+
+PRECISIONS: dict[str, torch.dtype | None] = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
+"""What autocast computes in, by the words of `train.precision`."""
+
+CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
+NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d, FrozenBatchNormAct2d)
+
+COMPILED_PARTS = {"panoptic_fpn": ("backbone", "pyramid", "semantic_branch", "relation")}
+"""What is compiled of architectures whose other parts see another number of boxes in every image; else the whole."""
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+class FastModel(PanopticModel):
+    """A copy of a trained model that predicts the same, faster; it does not train.
+
+    In float32 its predictions differ by rounding only, for a batch norm's scale moves into the convolution's weights.
+
+    Args:
+        model: the trained model; it stays as it is.
+        precision: `no` for float32, `bf16` or `fp16` for autocast.
+        compiled: pass the network through `torch.compile` when it first runs; each new image size costs minutes.
+
+    Raises:
+        ConfigError: an unknown precision, or one that the device does not have.
+    """
+
+    def __init__(self, model: PanopticModel, precision: str = "no", compiled: bool = False) -> None:
+        super().__init__(model.config, model.categories)
+        device = next(model.parameters()).device
+        check_precision(precision, device)
+        self.dtype = PRECISIONS[precision]
+        self.model = fold_batch_norms(copy.deepcopy(model).eval()).to(memory_format=torch.channels_last)
+        self.requires_grad_(False)
+        if self.dtype is not None:
+            _cast_convolutions(self.model, self.dtype)
+        self._compiled, self._stance = compiled, "default"
+        if compiled:
+            # CUDA graphs replay a whole forward pass; predictions are merged before the next one overwrites them.
+            mode = "reduce-overhead" if device.type == "cuda" else "default"
+            for part in _parts_to_compile(self.model):
+                part.compile(dynamic=False, mode=mode)
+
+    @property
+    def size_divisor(self) -> int:
+        """Image sides are multiples of this many pixels."""
+        return self.model.size_divisor
+
+    def forward(self, images: Shaped[Tensor, "b 3 H W"]) -> Any:
+        """The model's output for RGB images with values in 0–255."""
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(images.device.type, dtype=self.dtype, enabled=self.dtype is not None):
+            if not self._compiled:
+                return self.model(images)
+            try:
+                torch.compiler.cudagraph_mark_step_begin()
+                with torch.compiler.set_stance(self._stance):
+                    return self.model(images)
+            except Exception as error:
+                if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                    raise
+                reason = " ".join(str(error).split("\n\n")[0].split())
+                log.warning("torch.compile does not work here (%s); going on without it.", reason)
+                self._stance = "force_eager"
+            with torch.compiler.set_stance(self._stance):
+                return self.model(images)
+
+    def panoptic(
+        self, output: Any, input_sizes: Sequence[tuple[int, int]], output_sizes: Sequence[tuple[int, int]]
+    ) -> list[PanopticResult]:
+        """The panoptic map of each image of a padded batch, resized to `output_sizes`."""
+        return self.model.panoptic(output, input_sizes, output_sizes)
+
+    def target_generator(self) -> TargetGenerator:
+        """That of the model."""
+        return self.model.target_generator()
+
+    def losses(self, output: Any, targets: Any) -> dict[str, Float[Tensor, ""]]:
+        """Not defined."""
+        raise NotImplementedError("a model with folded batch norms does not train")
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raises `ConfigError` for an unknown precision, or one that the device does not compute in."""
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision {precision!r}: choose one of {', '.join(PRECISIONS)}.")
+    if precision == "fp16" and device.type == "cpu":
+        raise ConfigError("precision 'fp16': the CPU is slow in it; take bf16 or no.")
+
+
+def fold_batch_norms(model: Module) -> Module:
+    """Moves each batch norm that follows a convolution into its weights, in place; exact up to rounding.
+
+    A norm belongs to the convolution that its parent registers right before it, if their channels fit: so all
+    backbones and heads here are written. Tracing the data's way, as `torch.fx` does, fails on some of them.
+
+    Args:
+        model: in evaluation mode.
+
+    Returns:
+        The same model.
+    """
+    for parent in list(model.modules()):
+        children: list[tuple[str, Any]] = list(parent.named_children())
+        for (_, before), (name, norm) in pairwise(children):
+            conv = _last(before)
+            if type(conv) in CONVOLUTIONS and isinstance(norm, NORMS) and conv.out_channels == _channels(norm):
+                _fold(conv, norm)
+                # timm's norms bring their activation along.
+                setattr(parent, name, getattr(norm, "act", None) or nn.Identity())
+    return model
+
+
+def _last(module: Any) -> Any:
+    """What gives a module's output: a sequence's last."""
+    while isinstance(module, nn.Sequential) and len(module):
+        module = module[-1]
+    return module
+
+
+def _channels(norm: Any) -> int:
+    return len(norm.running_mean)
+
+
+def _fold(conv: Any, norm: Any) -> None:
+    conv.weight, conv.bias = fuse_conv_bn_weights(
+        conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
+
+
+def _cast_convolutions(model: nn.Module, dtype: torch.dtype) -> None:
+    """Stores the weights of convolutions as autocast would make them anew in each pass."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(dtype)
+
+
+def _parts_to_compile(model: PanopticModel) -> list[nn.Module]:
+    names = COMPILED_PARTS.get(model.config.architecture)
+    if names is None:
+        return [model]
+    return [part for name in names if isinstance(part := getattr(model, name), nn.Module)]

@@ -1,0 +1,136 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pisr_core import Prediction, Predictor, load_model, presets
+from pisr_core.data.scenes import SCENE_CATEGORIES
+from pisr_core.errors import CheckpointError, ConfigError, DataError
+from pisr_core.metrics.files import evaluate_files
+from pisr_core.models import PanopticModel, build_model
+from pisr_core.structures import Category, PanopticSegmentation, Segment
+from pisr_core.weights.checkpoint import save_checkpoint
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    config = presets.load("scenes-pdl-r18", ["backbone.pretrained=false", "merge.stuff_area=0.0"])
+    path = tmp_path_factory.mktemp("run") / "best.safetensors"
+    torch.manual_seed(0)
+    save_checkpoint(path, build_model(config, SCENE_CATEGORIES).state_dict(), config, SCENE_CATEGORIES, {})
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint):
+    return load_model(checkpoint, "cpu")
+
+
+@pytest.fixture
+def pixels():
+    return np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+
+
+def test_load_model_takes_text_and_devices(checkpoint):
+    for device in ("cpu", torch.device("cpu")):
+        model = load_model(str(checkpoint), device)
+        assert isinstance(model, Predictor) and isinstance(model.network, PanopticModel)
+        assert not model.network.training and model.device == torch.device("cpu")
+    assert model.categories == SCENE_CATEGORIES and model.config.name == "scenes-pdl-r18"
+    with pytest.raises(CheckpointError, match="none.safetensors"):
+        load_model("none.safetensors", "cpu")
+    with pytest.raises(ConfigError, match="cuda:77"):
+        load_model(checkpoint, "cuda:77")
+
+
+def test_all_kinds_of_one_image_give_one_answer(model, pixels, tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray(pixels).save(path)
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1)
+    kinds = [path, str(path), Image.open(path), pixels, np.asfortranarray(pixels), tensor]
+    results = [model.predict(kind) for kind in kinds]
+    assert [result.name for result in results] == ["photo.png"] * 3 + ["image.png"] * 3
+    for result in results:
+        assert isinstance(result, Prediction) and result.panoptic.ids.shape == (40, 60)
+        np.testing.assert_array_equal(result.panoptic.ids, results[0].panoptic.ids)
+        np.testing.assert_array_equal(result.image, pixels)
+
+
+def test_a_list_gives_a_list(model, pixels):
+    results = model.predict([pixels, pixels[:, ::-1], Image.fromarray(pixels)])
+    assert [result.name for result in results] == ["image.png", "image-2.png", "image-3.png"]
+    np.testing.assert_array_equal(results[0].panoptic.ids, results[2].panoptic.ids)
+    assert model.predict([]) == []
+
+
+def test_pillow_images_are_turned_and_converted_as_files_are(model, pixels, tmp_path):
+    path = tmp_path / "turned.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels[:, :, 0]).save(path, exif=exif)
+    of_file, of_pillow = model.predict([path, Image.open(path)])
+    assert of_file.panoptic.ids.shape == (60, 40)
+    np.testing.assert_array_equal(of_file.image, of_pillow.image)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((4, 4, 3), np.float32), "array of float32 .*uint8 RGB"),
+        (np.zeros((4, 4), np.uint8), r"\(H, W, 3\)"),
+        (np.zeros((2, 4, 4, 3), np.uint8), "as a list"),
+        (np.zeros((0, 4, 3), np.uint8), "shape"),
+        (torch.zeros(3, 4, 4), "tensor of float32"),
+        (torch.zeros(4, 4, 3, dtype=torch.uint8), r"\(3, H, W\)"),
+        (Image.new("F", (4, 4)), "no known range"),
+        ("nowhere.png", "no such image"),
+    ],
+)
+def test_other_images_are_refused_with_the_cure(model, image, message):
+    with pytest.raises(DataError, match=message):
+        model.predict(image)
+
+
+def small():
+    """A car of three pixels on a road, and two pixels of void."""
+    ids = np.array([[0, 7, 7, 1], [0, 7, 1, 1]], np.int32)
+    segments = (Segment(7, category=0, area=3, score=0.5), Segment(1, category=1, area=3, score=0.25))
+    categories = (Category(10, "car", True, (255, 0, 0)), Category(20, "road", False, (0, 0, 255)))
+    return Prediction("photo.jpg", np.full((2, 4, 3), 100, np.uint8), PanopticSegmentation(ids, segments), categories)
+
+
+def test_segments_by_hand():
+    car, road = small().segments
+    assert (car.label, car.isthing, car.score, car.area, car.category_id, car.id) == ("car", True, 0.5, 3, 10, 7)
+    assert (road.label, road.isthing, road.score, road.area, road.category_id) == ("road", False, 0.25, 3, 20)
+    assert car.bbox == (1, 0, 2, 2) and road.bbox == (2, 0, 2, 2)
+    assert car.mask.tolist() == [[False, True, True, False], [False, True, False, False]]
+    assert "_ids" not in repr(car)
+
+
+def test_overlay_is_a_picture_that_leaves_void_alone():
+    picture = small().overlay()
+    assert isinstance(picture, Image.Image) and picture.size == (4, 2)
+    assert picture.getpixel((0, 0)) == (100, 100, 100) and picture.getpixel((3, 1)) != (100, 100, 100)
+
+
+def test_save_writes_what_eval_reads(tmp_path):
+    json_path, png, picture = small().save(tmp_path / "out")
+    assert [path.relative_to(tmp_path).as_posix() for path in (json_path, png, picture)] == [
+        "out/panoptic/photo.json",
+        "out/panoptic/photo.png",
+        "out/overlay/photo.jpg",
+    ]
+    document = json.loads(json_path.read_text())
+    assert [entry["score"] for entry in document["annotations"][0]["segments_info"]] == [0.5, 0.25]
+    assert Image.open(picture).size == (4, 2)
+    result = evaluate_files(json_path, json_path, png.parent, png.parent)
+    assert result.panoptic.all.pq == 100 and result.panoptic.all.n == 2
+
+
+def test_save_under_another_name(tmp_path):
+    small().save(tmp_path, name="second")
+    written = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*"))
+    assert written == ["overlay/second.jpg", "panoptic/second.json", "panoptic/second.png"]
