@@ -23,7 +23,7 @@ import copy
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,10 +41,9 @@ from pisr_core.data.images import read_image
 from pisr_core.data.loading import evaluation_batch
 from pisr_core.engine.device import choose_device
 from pisr_core.engine.evaluation import inference
-from pisr_core.engine.fast_model import FastModel, check_precision, fold_batch_norms
+from pisr_core.engine.fast_model import FastModel, fold_batch_norms
 from pisr_core.engine.inference import load_model
-from pisr_core.engine.prediction import predict_sample
-from pisr_core.errors import ConfigError
+from pisr_core.engine.prediction import find_images, predict_sample
 from pisr_core.models import PanopticModel, build_model
 from pisr_core.postprocess.deeplab import deeplab_panoptic
 from pisr_core.profiling.speed import PeakMemory
@@ -66,7 +65,7 @@ class Benchmark:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.device = choose_device(arguments.device)
         self.preset, self.runs, self.checkpoint = arguments.preset, arguments.runs, arguments.checkpoint
-        self.megapixels, self.images = arguments.megapixels, arguments.images
+        self.megapixels, self.images, self.folder = arguments.megapixels, arguments.images, arguments.folder
         self.height, self.width = map(int, arguments.size.split("x"))
 
     def model(self, **relation: object) -> PanopticModel:
@@ -158,12 +157,10 @@ def steps(bench: Benchmark) -> None:
     }
     turned = copy.deepcopy(plain).to(memory_format=torch.channels_last)
     works["channels last"] = lambda: turned(last)
-    variants = [("no", False), ("bf16", False), ("fp16", False), ("no", True), ("bf16", True)]
+    variants = [("no", False), ("bf16", False), ("no", True), ("bf16", True)]
+    if bench.device.type == "cuda":
+        variants += [("fp16", False), ("fp16", True)]
     for precision, compiled in variants:
-        try:
-            check_precision(precision, bench.device)
-        except ConfigError:
-            continue
         fast = FastModel(plain, precision, compiled)
         name = "both" if precision == "no" else f"both, {precision}"
         works[name + (", compiled" if compiled else "")] = lambda fast=fast: fast(images)
@@ -240,22 +237,29 @@ def files(bench: Benchmark) -> None:
 
 
 def agreement(bench: Benchmark) -> None:
-    """Low precision against float32 on the validation images of the checkpoint's dataset."""
+    """Low precision against float32 on validation images of the checkpoint's dataset, or on a folder's images."""
     if bench.checkpoint is None:
         raise SystemExit("--parts agreement needs --checkpoint")
     plain = load_model(bench.checkpoint, bench.device)
-    dataset = build_dataset(plain.config.data, "val", None)
-    fast = {"folded": FastModel(plain), "bf16": FastModel(plain, "bf16")}
-    if bench.device.type == "cuda":
-        fast["fp16"] = FastModel(plain, "fp16")
+    fast = {"folded": FastModel(plain), "bf16": FastModel(plain, "bf16"), "fp16": FastModel(plain, "fp16")}
     same: dict[str, list[float]] = {name: [] for name in fast}
-    for index in range(min(bench.images, len(dataset))):
+    for sample in samples(bench, plain):
         with inference(plain):
-            expected = predict_sample(plain, dataset[index], bench.device)
+            expected = predict_sample(plain, sample, bench.device)
             for name, model in fast.items():
-                same[name].append(agreeing(predict_sample(model, dataset[index], bench.device), expected))
+                same[name].append(agreeing(predict_sample(model, sample, bench.device), expected))
     for name, shares in same.items():
         print(f"{name:8} {statistics.fmean(shares):.4%} of the pixels, {min(shares):.2%} of the worst image's")
+
+
+def samples(bench: Benchmark, model: PanopticModel) -> Iterator[Sample]:
+    """The first images of the folder, or of the validation split."""
+    if bench.folder is not None:
+        paths, _ = find_images([str(bench.folder)], exclude=Path("none"))
+        yield from (Sample(read_image(path), None, 1, path.name) for path in paths[: bench.images])
+    else:
+        dataset = build_dataset(model.config.data, "val", None)
+        yield from (dataset[index] for index in range(min(bench.images, len(dataset))))
 
 
 def agreeing(ours: PanopticSegmentation, expected: PanopticSegmentation) -> float:
@@ -305,6 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--megapixels", type=float, default=2.0)
     parser.add_argument("--images", type=int, default=20, help="of the agreement")
+    parser.add_argument("--folder", type=Path, help="images for the agreement, else the checkpoint's dataset")
     parsed = parser.parse_args(arguments)
     bench = Benchmark(parsed)
     print(f"{parsed.preset}, {bench.device}, {torch.get_num_threads()} threads")

@@ -25,7 +25,7 @@ def predict(
         int, typer.Option(help="Most neighbouring images of one size that the network sees at once.", min=1)
     ] = 1,
     precision: Annotated[
-        str, typer.Option(help="no (float32), bf16 or fp16: lower precision is faster on most GPUs.")
+        str, typer.Option(help="no (float32), fp16 (for GPUs) or bf16: faster, nearly the same maps.")
     ] = "no",
     compile_network: Annotated[
         bool, typer.Option("--compile", help="Compile the network first: worth its minutes for many images.")
@@ -46,7 +46,7 @@ def predict(
     from pisr_core.engine.prediction import predict as predict_images
 
     chosen = choose_device(device)
-    check_precision(precision, chosen)
+    check_precision(precision)
     path = checkpoint or newest_checkpoint(RUNS)
     messages.print(f"model: {path} on {chosen}", markup=False, soft_wrap=True)
     model = FastModel(load_model(path, chosen), precision, compile_network)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -175,7 +175,7 @@ class CocoPanopticWriter:
         self._entries: dict[int | str, ReservedImage] = {}
         self._png_names: set[str] = set()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> CocoPanopticWriter:
         return self
 
     def __exit__(

@@ -279,11 +279,13 @@ class _Loader(DataLoader[Any]):
                 if isinstance(batch, PisrError):
                     raise batch
                 yield batch
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker (pid"):
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            # A worker that dies while it hands over a batch breaks the connection before torch sees its death.
+            if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker (pid"):
                 raise
+            reason = str(error).partition("\n")[0]
             raise DataError(
-                f"a data-loading process died ({str(error).splitlines()[0]}), perhaps for want of memory. Use fewer "
+                f"a data-loading process died ({reason}), perhaps for want of memory. Use fewer "
                 "with --set data.workers=N (0 loads in the main process), or give the machine or container more "
                 "memory, /dev/shm too."
             ) from error

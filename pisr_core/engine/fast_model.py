@@ -6,7 +6,7 @@ import copy
 import logging
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Float, Shaped
@@ -44,19 +44,18 @@ class FastModel(PanopticModel):
         compiled: pass the network through `torch.compile` when it first runs; each new image size costs minutes.
 
     Raises:
-        ConfigError: an unknown precision, or one that the device does not have.
+        ConfigError: an unknown precision.
     """
 
     def __init__(self, model: PanopticModel, precision: str = "no", compiled: bool = False) -> None:
         super().__init__(model.config, model.categories)
         device = next(model.parameters()).device
-        check_precision(precision, device)
+        check_precision(precision)
         self.dtype = PRECISIONS[precision]
         self.model = fold_batch_norms(copy.deepcopy(model).eval()).to(memory_format=torch.channels_last)
         self.requires_grad_(False)
-        if self.dtype is not None:
-            _cast_convolutions(self.model, self.dtype)
-        self._compiled, self._stance = compiled, "default"
+        self._compiled = compiled
+        self._stance: Literal["default", "force_eager"] = "default"
         if compiled:
             # CUDA graphs replay a whole forward pass; predictions are merged before the next one overwrites them.
             mode = "reduce-overhead" if device.type == "cuda" else "default"
@@ -102,12 +101,10 @@ class FastModel(PanopticModel):
         raise NotImplementedError("a model with folded batch norms does not train")
 
 
-def check_precision(precision: str, device: torch.device) -> None:
-    """Raises `ConfigError` for an unknown precision, or one that the device does not compute in."""
+def check_precision(precision: str) -> None:
+    """Raises `ConfigError` for an unknown precision."""
     if precision not in PRECISIONS:
         raise ConfigError(f"precision {precision!r}: choose one of {', '.join(PRECISIONS)}.")
-    if precision == "fp16" and device.type == "cpu":
-        raise ConfigError("precision 'fp16': the CPU is slow in it; take bf16 or no.")
 
 
 def fold_batch_norms(model: Module) -> Module:
@@ -148,13 +145,6 @@ def _fold(conv: Any, norm: Any) -> None:
     conv.weight, conv.bias = fuse_conv_bn_weights(
         conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     )
-
-
-def _cast_convolutions(model: nn.Module, dtype: torch.dtype) -> None:
-    """Stores the weights of convolutions as autocast would make them anew in each pass."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            module.to(dtype)
 
 
 def _parts_to_compile(model: PanopticModel) -> list[nn.Module]:

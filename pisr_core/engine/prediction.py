@@ -91,9 +91,10 @@ def predict(
                 entry = writer.reserve(item.input.number, item.input.name)
                 yield Predicted(item.input, item.sample, panoptic, entry)
 
+    writer = PredictionWriter(out, model.categories)
     threads = min(os.cpu_count() or 1, MOST_THREADS)
     with (
-        PredictionWriter(out, model.categories) as writer,
+        writer,
         worker_pool(threads) as pool,
         inference(model),
         closing(with_films(mapped_ahead(writer.write_files, predicted(), pool, threads))) as images,
@@ -101,8 +102,9 @@ def predict(
         for image in images:
             written.append(image)
             count()
-    if progress is not None:
-        progress(len(written) + len(skipped), len(written) + len(skipped))
+    if len(written) + len(skipped) < inputs.total:  # a film announced more frames than it has
+        inputs.total = len(written) + len(skipped)
+        count()
     return PredictionReport(tuple(written), tuple(failed + skipped))
 
 

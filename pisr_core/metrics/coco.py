@@ -93,7 +93,8 @@ class OfficialInstances:
             return encoded_segmentation(entry["segmentation"], (image["height"], image["width"]))
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"{self.path}: an annotation of image {image_id!r} has a broken segmentation: {error}. Download it again."
+                f"{self.path}: an annotation of image {image_id!r} has a broken segmentation: {error}. Download it "
+                "again."
             ) from error
 
 

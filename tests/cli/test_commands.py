@@ -90,7 +90,7 @@ def test_eval_of_files(pisr, parts_case):
         (["predict", "photo.jpg", "--out", "out"], "--checkpoint"),
         (["predict", "photo.jpg", "--out", "out", "--device", "cuda:77"], "cuda:77"),
         (["presets", "coco-pdl-r51"], "coco-pdl-r50"),
-        (["data", "prepare", "scenes", "--out", "x", "--size", "big"], "128x128"),
+        (["data", "prepare", "scenes", "--out", "x", "--size", "big"], "512x1024"),
         (["data", "prepare", "coco", "--out", "x"], "scenes"),
         (["eval", "--limit", "-1"], "--limit"),
         (["nonsense"], "nonsense"),

@@ -112,7 +112,7 @@ def test_coco_test_images_become_an_archive_without_scores(pisr, checkpoint, tmp
     ("arguments", "message"),
     [
         (["--multi-scale", "half"], "0.5,1,1.5"),
-        (["--multi-scale", "0"], "above 0"),
+        (["--multi-scale", "0"], "0.05"),
         (["--compare"], "no row of scenes-pdl-r18 on scenes val"),
         (["--submission", "up"], "no evaluation server"),
         (["--submission", "up.zip"], "name a folder"),

@@ -54,7 +54,9 @@ def test_the_rows_of_table_4_with_the_printed_numbers(table4):
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_bases_count_as_the_public_models_do(table4, name):
-    assert table4[name]["gflop"] == pytest.approx(PUBLIC[name], rel=0.001)
+    # Ours pools windows of 32×64 of its 64×128 cells by matrix products: 2048 channels in each of two decoders.
+    pooling = 2 * 2048 * (33 * 64 * 128 + 33 * 128 * 65) / 1e9 if "pdl" in name else 0
+    assert table4[name]["gflop"] == pytest.approx(PUBLIC[name] + pooling, rel=0.001)
     assert table4[name]["fused"] is None and table4[name]["added_percent"] is None
 
 
@@ -134,8 +136,8 @@ def test_help_has_an_example(pisr):
     [
         (["coco-pdl-r51"], "coco-pdl-r50"),
         (["custom-pdl-r18"], "--checkpoint"),
-        (["--size", "big"], "640x864"),
-        (["--size", "0x8"], "640x864"),
+        (["--size", "big"], "512x1024"),
+        (["--size", "0x8"], "512x1024"),
         (["scenes-pdl-r18", "--speed", "--device", "cpu", "--dtype", "fp16"], "bf16"),
         (["scenes-pdl-r18", "--plot", "a.png"], "--results"),
         (["--results", "a.csv"], "--plot"),

@@ -97,8 +97,6 @@ def test_low_precision_is_near_and_not_equal(settings):
 def test_precisions_are_checked():
     with pytest.raises(ConfigError, match="choose one of no, fp16, bf16"):
         FastModel(build("scenes-pdl-r18"), "int8")
-    with pytest.raises(ConfigError, match="take bf16"):
-        FastModel(build("scenes-pdl-r18"), "fp16")
 
 
 COMPILE = """
