@@ -72,7 +72,8 @@ def read_panoptic_json(path: Path, reference: CocoPanopticFile | None = None) ->
     Args:
         path: the file.
         reference: for predictions, whose JSON may hold annotations alone: the ground truth that gives the
-            images and categories.
+            images and categories. Predictions that list images of the same names but other ids, as those of
+            `pisr predict` do, are matched by name.
 
     Raises:
         DataError: the file is missing or broken, a key is missing or of a wrong type, an id comes twice, a
@@ -91,12 +92,25 @@ def read_panoptic_json(path: Path, reference: CocoPanopticFile | None = None) ->
     annotations = dict(pairs)
     if reference is not None:
         _check_scores(annotations.values(), path)
+        ids = _reference_ids(content, reference)
+        if annotations.keys() <= ids.keys():
+            annotations = {ids[image_id]: record for image_id, record in annotations.items()}
     unknown = annotations.keys() - {image.id for image in images}
     if unknown:
         raise DataError(
             f"{path}: an annotation's image_id {show(min(unknown, key=str))} is not among the images. {CURE}"
         )
     return CocoPanopticFile(categories, images, annotations)
+
+
+def _reference_ids(content: Any, reference: CocoPanopticFile) -> dict[int | str, int | str]:
+    """The reference's id for each of the file's own, if each of its images has a name that the reference knows."""
+    known = {image.file_name: image.id for image in reference.images}
+    try:
+        ids = {image["id"]: known[image["file_name"]] for image in content["images"]}
+    except (KeyError, TypeError):
+        return {}
+    return ids if len(set(ids.values())) == len(ids) else {}
 
 
 def distinct_color(index: int) -> tuple[int, int, int]:

@@ -97,6 +97,18 @@ def test_contradictions_name_the_file(tmp_path, truth, ids, segments, category_i
         evaluate_files(guess, truth)
 
 
+def test_images_of_other_ids_are_matched_by_their_names(tmp_path, truth):
+    predicted = write_files(tmp_path, "predicted", np.array([[5, 5, 0, 0]]), [(5, 2)])
+    content = json.loads(predicted.read_text())
+    content["images"][0]["id"] = content["annotations"][0]["image_id"] = 7
+    predicted.write_text(json.dumps(content))
+    assert evaluate_files(predicted, truth).panoptic.all.pq == 100
+    content["images"][0]["file_name"] = "b.jpg"
+    predicted.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="image_id 7 is not among the images"):
+        evaluate_files(predicted, truth)
+
+
 def test_images_without_a_prediction_are_named(tmp_path, truth):
     guess = tmp_path / "guess.json"
     guess.write_text('{"annotations": []}')
