@@ -7,27 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from pisr_cli.app import main
 from pisr_core import presets
 from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.models import build_model
 from pisr_core.weights.checkpoint import save_checkpoint
 
 COMMANDS = (["train"], ["eval"], ["predict"], ["presets"], ["data", "prepare"])
-
-
-@pytest.fixture
-def pisr(capsys, tmp_path, monkeypatch):
-    """Runs a command in an empty folder and gives its (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as exit_:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return exit_.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

@@ -4,22 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pisr_cli.app import main
-
-
-@pytest.fixture
-def pisr(capsys, tmp_path, monkeypatch):
-    """Runs a command in an empty folder and gives its (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as exit_:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return exit_.value.code or 0, captured.out, captured.err
-
-    return run
-
 
 def save(path, array):
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,6 @@ import pytest
 import torch
 from PIL import Image
 
-from pisr_cli.app import main
 from pisr_core import presets
 from pisr_core.config import PaperRow
 from pisr_core.data.categories import known_categories
@@ -21,20 +20,6 @@ SMALL = [
     "data.scenes.val_images=2",
     "data.workers=0",
 ]
-
-
-@pytest.fixture
-def pisr(capsys, tmp_path, monkeypatch):
-    """Runs a command in an empty folder and gives its (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as exit_:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return exit_.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture
