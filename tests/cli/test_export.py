@@ -3,24 +3,10 @@ import json
 import pytest
 import torch
 
-from pisr_cli.app import main
 from pisr_core import presets
 from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.models import build_model
 from pisr_core.weights.checkpoint import save_checkpoint
-
-
-@pytest.fixture
-def pisr(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as exit_:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return exit_.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture
