@@ -47,6 +47,10 @@ def study(
         Path | None,
         typer.Option(help="Folder of the datasets; else $PISR_DATASETS, else ./datasets.", metavar="ROOT"),
     ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Start all runs from this checkpoint; {seed} in it stands for the seed.", metavar="FILE"),
+    ] = None,
     against: Annotated[
         str, typer.Option(help="The variant whose gain over the others is tested.", metavar="NAME")
     ] = "pisr",
@@ -79,7 +83,7 @@ def study(
         raise ConfigError(f"--against {against}: is not studied; choose one of {', '.join(v.name for v in chosen)}.")
     overrides = [*(settings or []), *([f"train.steps={steps}"] if steps is not None else [])]
     folder = out or Path("studies") / Path(preset).stem
-    plan = Study(preset, chosen, parse_seeds(seeds), folder, tuple(overrides), data)
+    plan = Study(preset, chosen, parse_seeds(seeds), folder, tuple(overrides), data, weights)
     report = study_report(train_study(plan, parallel, device), against, classes or ())
     write_report(report, folder, f"Study of {preset}")
     if as_json:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from pisr_core.errors import CheckpointError
 from pisr_core.weights.checkpoint import read_checkpoint
@@ -15,6 +16,9 @@ logger = logging.getLogger(__name__)
 
 def load_fitting_weights(model: nn.Module, path: Path) -> tuple[str, ...]:
     """Loads every tensor of a checkpoint whose name and shape fit the model.
+
+    The heads of a base model start both stages: with a residual relation the first and the final predictions are then
+    those of the base.
 
     Args:
         model: keeps its own values where the checkpoint has none that fit, as in the classifiers of a
@@ -27,7 +31,7 @@ def load_fitting_weights(model: nn.Module, path: Path) -> tuple[str, ...]:
     Raises:
         CheckpointError: the file cannot be read, or nothing in it fits.
     """
-    state = read_checkpoint(path).state
+    state = _both_stages(read_checkpoint(path).state)
     own = model.state_dict()
     fitting = {name: state[name] for name in own if name in state and state[name].shape == own[name].shape}
     if not fitting:
@@ -40,3 +44,12 @@ def load_fitting_weights(model: nn.Module, path: Path) -> tuple[str, ...]:
     if kept:
         logger.info("re-initialised: %s", ", ".join(kept))
     return kept
+
+
+def _both_stages(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, with the initial heads' once more as final heads where there are none."""
+    initial, final = "initial_heads.", "final_heads."
+    if any(name.startswith(final) for name in state):
+        return dict(state)
+    heads = {final + name.removeprefix(initial): state[name] for name in state if name.startswith(initial)}
+    return {**state, **heads}

@@ -15,13 +15,14 @@ from pisr_core import presets
 from pisr_core.atomic import written_whole
 from pisr_core.config import Config
 from pisr_core.data import build_dataset
+from pisr_core.engine.finetune import load_fitting_weights
 from pisr_core.engine.processes import Slot, Training, train_all
 from pisr_core.engine.state import RunFolder, changed_settings
 from pisr_core.errors import ConfigError, DataError, TrainingError
 from pisr_core.models import build_model
 from pisr_core.results.table import Cell, ResultsTable
 from pisr_core.structures import Category
-from pisr_core.weights.checkpoint import save_checkpoint
+from pisr_core.weights.checkpoint import read_checkpoint, save_checkpoint
 
 EVALUATION = ("train.eval_every=0", "train.eval_images=0")
 """One evaluation, of the last weights on the whole split: nothing is selected by the images that it is judged on."""
@@ -104,6 +105,7 @@ class Study:
         out: folder of `study.csv` and, by run, of `configs/`, `initial/` and `runs/`.
         settings: for all runs, `a.b=value` each.
         root: of the datasets.
+        weights: a trained checkpoint that all runs start from; `{seed}` in it stands for the seed. Else random ones.
     """
 
     preset: str
@@ -112,6 +114,7 @@ class Study:
     out: Path
     settings: tuple[str, ...] = ()
     root: Path | None = None
+    weights: Path | None = None
 
     @property
     def table(self) -> Path:
@@ -206,7 +209,9 @@ def class_column(name: str) -> str:
     return f"pq {name}"
 
 
-def write_initial_weights(path: Path, config: Config, categories: Sequence[Category]) -> None:
+def write_initial_weights(
+    path: Path, config: Config, categories: Sequence[Category], weights: Path | None = None
+) -> None:
     """Writes what all variants of a seed start from: backbone, decoder, initial and final heads.
 
     A relation's own weights are drawn by each run: they have no counterpart in the others, except that PISR with
@@ -216,10 +221,17 @@ def write_initial_weights(path: Path, config: Config, categories: Sequence[Categ
         path: the checkpoint to write.
         config: a run's; its relation does not matter.
         categories: the dataset's.
+        weights: a checkpoint whose tensors are taken as far as they fit, see `load_fitting_weights`.
+
+    Raises:
+        CheckpointError: `weights` cannot be read, or nothing in it fits.
     """
     config = replace(config, relation=replace(config.relation, name="heads"))
     torch.manual_seed(config.train.seed)
-    save_checkpoint(path, build_model(config, categories).state_dict(), config, categories, {"step": 0})
+    model = build_model(config, categories)
+    if weights:
+        load_fitting_weights(model, weights)
+    save_checkpoint(path, model.state_dict(), config, categories, {"step": 0, "weights": _name(weights)})
 
 
 def _config_file(study: Study, run: Run) -> Path:
@@ -250,10 +262,20 @@ def _is_begun(study: Study, run: Run) -> bool:
 
 def _prepare(study: Study, run: Run, categories: Sequence[Category]) -> None:
     initial = _initial_weights(study, run.seed)
+    weights = study.weights and Path(str(study.weights).replace("{seed}", str(run.seed)))
     if not initial.is_file():
-        write_initial_weights(initial, study.config((), run.seed), categories)
+        write_initial_weights(initial, study.config((), run.seed), categories, weights)
+    elif (begun := read_checkpoint(initial).info.get("weights")) != _name(weights):
+        raise ConfigError(
+            f"{initial}: this study was begun from {begun or 'random weights'}, not from {_name(weights) or 'such'}. "
+            "Give the same --weights to continue, or another --out for another study."
+        )
     with written_whole(_config_file(study, run)) as part:
         part.write_text(presets.to_toml(run.config), encoding="utf-8")
+
+
+def _name(weights: Path | None) -> str | None:
+    return None if weights is None else str(weights)
 
 
 def _training(study: Study, run: Run) -> Training:

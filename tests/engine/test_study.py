@@ -14,6 +14,7 @@ from pisr_core.engine.study import TABLE_5, Study, Variant, parse_variant, run_s
 from pisr_core.errors import ConfigError, DataError, TrainingError
 from pisr_core.models import build_model
 from pisr_core.results.table import ResultsTable
+from pisr_core.weights.checkpoint import read_checkpoint, save_checkpoint
 
 TRAINER = """
 import json, pathlib, sys, tomllib
@@ -122,6 +123,29 @@ def test_another_seed_starts_elsewhere(study, tmp_path):
     one, two = (started(config, tmp_path / f"{seed}.safetensors") for seed in (0, 1))
     drawn = [name for name in one if name.endswith("conv1.weight")]
     assert drawn and not any(torch.equal(one[name], two[name]) for name in drawn)
+
+
+def test_a_trained_base_starts_both_stages_of_all_variants(study, tmp_path):
+    config = study.config(("relation.name=none",), 3)
+    for seed in study.seeds:
+        torch.manual_seed(100 + seed)
+        state = build_model(config, SCENE_CATEGORIES).state_dict()
+        save_checkpoint(tmp_path / f"base{seed}.safetensors", state, config, SCENE_CATEGORIES, {"step": 9})
+    study = replace(study, weights=tmp_path / "base{seed}.safetensors")
+    run(study)
+    for seed in study.seeds:
+        base = read_checkpoint(tmp_path / f"base{seed}.safetensors").state
+        initial = read_checkpoint(study.out / "initial" / f"seed{seed}.safetensors").state
+        assert all(torch.equal(initial[name], tensor) for name, tensor in base.items())
+        final = {name for name in initial if name.startswith("final_heads.")}
+        assert final and all(torch.equal(initial[n], base[n.replace("final_", "initial_")]) for n in final)
+
+
+def test_a_study_begun_from_other_weights_is_refused(study, tmp_path):
+    run(study)
+    grown = replace(study, seeds=(0, 1), variants=TABLE_5[:2], weights=tmp_path / "base.safetensors")
+    with pytest.raises(ConfigError, match="random weights.*--weights"):
+        run(grown)
 
 
 def test_scores_come_from_the_last_evaluation(study):
