@@ -2,6 +2,7 @@
 
 python benchmarks/relation_speed.py --size 512x1024
 python benchmarks/relation_speed.py --size 1024x2048 --precision bf16 --device cuda
+python benchmarks/relation_speed.py --preset cityscapes-pdl-r50-lean --set relation.channels=64
 
 Random weights, one image, the second stage's parts called one after another as the model calls them; medians.
 `benchmarks/relation_cost.py` compares whole models with their bases, of all architectures.
@@ -15,11 +16,13 @@ import time
 from collections.abc import Callable
 
 import torch
-from relation_cost import build
 
+from pisr_core import presets
+from pisr_core.data.categories import known_categories
 from pisr_core.engine.device import choose_device
 from pisr_core.engine.evaluation import inference
 from pisr_core.engine.fast_model import FastModel
+from pisr_core.models import build_model
 from pisr_core.models.center_offset import CenterOffsetModel
 from pisr_core.profiling.operations import count_operations
 
@@ -30,6 +33,7 @@ def main() -> None:
     """Prints a row for each part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="cityscapes-pdl-r50")
+    parser.add_argument("--set", action="append", default=[], dest="settings", help="as in `pisr train`")
     parser.add_argument("--size", default="512x1024", help="height x width, pixels")
     parser.add_argument("--precision", default="no", help="no, bf16, fp16")
     parser.add_argument("--device")
@@ -37,7 +41,8 @@ def main() -> None:
     arguments = parser.parse_args()
     height, width = map(int, arguments.size.split("x"))
     device = choose_device(arguments.device)
-    plain = build(arguments.preset, device)
+    config = presets.load(arguments.preset, ["backbone.pretrained=false", *arguments.settings])
+    plain = build_model(config, known_categories(config.data.dataset)).to(device).eval().requires_grad_(False)
     images = torch.rand(1, 3, height, width, device=device) * 255
     macs = {name: part.macs / 1e9 for name, part in count_operations(plain, images).parts.items()}
     fast = FastModel(plain, arguments.precision)
@@ -53,10 +58,11 @@ def main() -> None:
     print(f"{arguments.preset}, {arguments.size}, {arguments.precision}, {device}, {torch.get_num_threads()} threads")
     print(f"{'part':18} {'ms':>9} {'share':>7} {'GMAC':>8} {'share':>7}")
     rows = {**{name: (times[name], macs[name]) for name in times}}
-    rows["added to the base"] = tuple(sum(column) for column in zip(*list(rows.values())[1:], strict=True))
+    added = rows["added to the base"] = tuple(sum(column) for column in zip(*list(rows.values())[1:], strict=True))
     for name, (milliseconds, gmacs) in rows.items():
         shares = milliseconds / sum(times.values()), gmacs / sum(macs.values())
         print(f"{name:18} {milliseconds:9.1f} {shares[0]:7.1%} {gmacs:8.1f} {shares[1]:7.1%}")
+    print(f"of the base's own: latency {added[0] / rows['base'][0]:.1%}, MACs {added[1] / rows['base'][1]:.1%}")
 
 
 def latencies(model: CenterOffsetModel, images: torch.Tensor, runs: int) -> dict[str, float]:
@@ -79,7 +85,7 @@ def latencies(model: CenterOffsetModel, images: torch.Tensor, runs: int) -> dict
         inputs = features, initial.semantic, maps
         encodings, _ = timed("encodings and ω", lambda x=inputs: relation.weighted_encodings(*x))
         relational = timed("attention", lambda f=features, e=encodings: f + relation.attention(e, f))
-        timed("final heads", lambda r=relational: model.final_heads(r))
+        timed("final heads", lambda r=relational, i=initial: model.final_heads(r, i))
     return {name: statistics.median(values[1:]) for name, values in times.items()}
 
 

@@ -35,6 +35,7 @@ def centers_to_maps(
     offset: Float[Tensor, "b 2 h w"],
     thing: Float[Tensor, "b h w"],
     radius: float,
+    stride: int = 1,
 ) -> Float[Tensor, "b k h w"]:
     """Footnote 2: how near each cell's predicted centre lies to each centre q, on things only.
 
@@ -46,10 +47,11 @@ def centers_to_maps(
         offset: O, cells.
         thing: mask or probability in [0, 1] that suppresses the background.
         radius: C, cells.
+        stride: O and the mask hold every so-manieth cell of each row and column only.
     """
     h, w = offset.shape[-2:]
-    rows = torch.arange(h, device=offset.device, dtype=torch.float32)
-    columns = torch.arange(w, device=offset.device, dtype=torch.float32)
+    rows = torch.arange(h, device=offset.device, dtype=torch.float32) * stride
+    columns = torch.arange(w, device=offset.device, dtype=torch.float32) * stride
     pointed_y = offset[:, 0].float() + rows[:, None]
     pointed_x = offset[:, 1].float() + columns
     q = centers.float()[..., None, None]
@@ -66,6 +68,7 @@ def deeplab_instances(
     k: int,
     radius: float,
     thing_mask: str = "binary",
+    stride: int = 1,
 ) -> Float[Tensor, "b k h w"]:
     """I of Panoptic-DeepLab: top-K centres, their maps, and the thing mask that S gives.
 
@@ -75,8 +78,9 @@ def deeplab_instances(
         k: K.
         radius: C, cells.
         thing_mask: `binary`, cells whose most probable class is a thing; or `probability`, P(thing).
+        stride: give every so-manieth cell of each row and column only.
     """
-    probabilities = prediction.semantic.probabilities
+    probabilities = prediction.semantic.probabilities[..., ::stride, ::stride]
     ids = torch.tensor(thing_ids, device=probabilities.device, dtype=torch.long)
     if thing_mask == "binary":
         # A table, for ONNX has no `isin`.
@@ -85,7 +89,7 @@ def deeplab_instances(
     else:
         thing = probabilities[:, ids].sum(dim=1)
     scores, centers = top_centers(prediction.center_heatmap, k)
-    return centers_to_maps(scores, centers, prediction.offset, thing, radius)
+    return centers_to_maps(scores, centers, prediction.offset[..., ::stride, ::stride], thing, radius, stride)
 
 
 def mask_instances(prediction: MaskPrediction, k: int) -> Float[Tensor, "b k h w"]:
@@ -101,7 +105,10 @@ def mask_instances(prediction: MaskPrediction, k: int) -> Float[Tensor, "b k h w
 
 
 def paste_masks(
-    masks: Float[Tensor, "k m m"], boxes: Float[Tensor, "k 4"], size: tuple[int, int]
+    masks: Float[Tensor, "k m m"],
+    boxes: Float[Tensor, "k 4"],
+    size: tuple[int, int],
+    window: tuple[slice, slice] | None = None,
 ) -> Float[Tensor, "k H W"]:
     """Masks at their places in the image: sampled bilinearly within their boxes, zero outside.
 
@@ -111,18 +118,20 @@ def paste_masks(
         masks: values on a grid that fills the box.
         boxes: (x1, y1, x2, y2), cells of the result; they may reach beyond it.
         size: (H, W) of the result.
+        window: rows and columns of it that are wanted; else all.
     """
     left, top, right, bottom = boxes.unbind(1)
-    rows = _sampling(top, bottom, size[0], masks.shape[1])
-    columns = _sampling(left, right, size[1], masks.shape[2])
-    return rows @ masks @ columns.transpose(1, 2)
+    rows, columns = window or (slice(0, size[0]), slice(0, size[1]))
+    along_y = _sampling(top, bottom, rows, masks.shape[1])
+    along_x = _sampling(left, right, columns, masks.shape[2])
+    return along_y @ masks @ along_x.transpose(1, 2)
 
 
 def _sampling(
-    start: Float[Tensor, " k"], end: Float[Tensor, " k"], length: int, cells: int
+    start: Float[Tensor, " k"], end: Float[Tensor, " k"], places: slice, cells: int
 ) -> Float[Tensor, "k length m"]:
     """Along one axis, the bilinear weight of each of a mask's cells at each position of the image."""
-    centers = torch.arange(length, device=start.device, dtype=start.dtype) + 0.5
+    centers = torch.arange(places.start, places.stop, device=start.device, dtype=start.dtype) + 0.5
     position = (centers - start[:, None]) / (end - start)[:, None].clamp(min=1e-6) * cells - 0.5
     grid = torch.arange(cells, device=start.device, dtype=start.dtype)
     return (1 - (position[:, :, None] - grid).abs()).clamp(min=0)

@@ -116,3 +116,9 @@ def test_queries_become_instances_in_order_of_confidence():
     assert mask_instances(prediction, 2)[0, :, 0, 0].tolist() == pytest.approx([0.63, 0.25])
     assert mask_instances(prediction, 9).shape == (1, 3, 2, 2)
     assert mask_instances(prediction, 0).shape == (1, 0, 2, 2)
+
+
+def test_a_stride_leaves_every_so_manieth_cell():
+    p = prediction()
+    whole = deeplab_instances(p, (1, 3), k=5, radius=20.0)
+    assert torch.equal(deeplab_instances(p, (1, 3), k=5, radius=20.0, stride=2), whole[..., ::2, ::2])

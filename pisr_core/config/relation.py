@@ -21,6 +21,10 @@ class RelationConfig:
         encoding_norm: LayerNorm on the encodings.
         residual: add the relation's features to F instead of replacing it.
         fused: multiply the attention in the order that never builds the (n+k)×h×w map.
+        kernel: side of h's kernel: 3 as in the paper; 1 costs a ninth.
+        encoding_stride: encodings are gathered from every so-manieth cell of each row and column.
+        final_heads: what the final stage predicts anew: `all`, or `semantic`, which keeps the first centres and offsets
+            (Panoptic-DeepLab and UPerNet).
         instance_radius: C of footnote 2, in stride-4 cells.
         thing_mask: `binary` (literal) or `probability`: what suppresses the background in I.
         detach: no gradient from the relation through S and I.
@@ -34,6 +38,9 @@ class RelationConfig:
     encoding_norm: bool = True
     residual: bool = True
     fused: bool = True
+    kernel: int = 3
+    encoding_stride: int = 1
+    final_heads: str = "all"
     instance_radius: float = 8.0
     thing_mask: str = "binary"
     detach: bool = False
@@ -42,7 +49,9 @@ class RelationConfig:
         check_choice("relation.name", self.name, ("none", "heads", "concat", "product", "ocr", "pisr"))
         check_choice("relation.normalization", self.normalization, ("mass", "area"))
         check_choice("relation.thing_mask", self.thing_mask, ("binary", "probability"))
-        check_counts(self, "relation", ("channels",))
+        check_choice("relation.final_heads", self.final_heads, ("all", "semantic"))
+        check_counts(self, "relation", ("channels", "encoding_stride"))
+        check(self.kernel in (1, 3), "relation.kernel", self.kernel, "1 or 3")
         check_counts(self, "relation", ("top_k",), least=0)
         check(self.instance_radius > 0, "relation.instance_radius", self.instance_radius, "above 0")
 

@@ -61,13 +61,14 @@ class CenterOffsetModel(PanopticModel):
         if self.config.relation.detach:
             semantic, instances = semantic.detach(), instances.detach()
         relational = self.relation(features, semantic, instances)
-        return DeepLabOutput(final=self.final_heads(relational), initial=initial, instances=instances)
+        return DeepLabOutput(final=self.final_heads(relational, initial), initial=initial, instances=instances)
 
     def instances(self, prediction: DeepLabPrediction) -> Float[Tensor, "b k h w"]:
         """I, the maps of the top-K instances; none where the relation does not read them."""
-        relation = self.config.relation
-        k = relation.top_k if self.relation is not None and self.relation.uses_instances else 0
-        return deeplab_instances(prediction, self.thing_ids, k, relation.instance_radius, relation.thing_mask)
+        config = self.config.relation
+        k = config.top_k if self.relation is not None and self.relation.uses_instances else 0
+        stride = 1 if self.relation is None else self.relation.encoding_stride
+        return deeplab_instances(prediction, self.thing_ids, k, config.instance_radius, config.thing_mask, stride)
 
     def target_generator(self) -> DeepLabTargetGenerator:
         """Semantic, centre and offset targets."""

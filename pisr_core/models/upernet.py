@@ -42,7 +42,7 @@ class UPerNet(CenterOffsetModel):
         )
         self.initial_heads = heads()
         self.relation = build_relation(upernet.channels, n, config.relation)
-        self.final_heads = None if self.relation is None else heads()
+        self.final_heads = None if self.relation is None else heads(instances=config.relation.final_heads == "all")
 
     @property
     def size_divisor(self) -> int:

@@ -29,6 +29,8 @@ RELATIONS: dict[str, Callable[[int, int, RelationConfig], Relation]] = {
         encoding_norm=config.encoding_norm,
         residual=config.residual,
         fused=config.fused,
+        kernel=config.kernel,
+        encoding_stride=config.encoding_stride,
     ),
 }
 """Builders by the name in a preset, from c, n and the relation's settings. `none` builds nothing."""

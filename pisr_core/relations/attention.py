@@ -23,12 +23,15 @@ class PanopticRelationalAttention(nn.Module):
         categories: n + K, the most that g_p mixes.
         inner_channels: d, the width that Fig. 8 varies.
         fused: which order to multiply in.
+        kernel: side of h's kernel, cells.
     """
 
-    def __init__(self, channels: int, categories: int, inner_channels: int, fused: bool = True) -> None:
+    def __init__(
+        self, channels: int, categories: int, inner_channels: int, fused: bool = True, kernel: int = 3
+    ) -> None:
         super().__init__()
         self.fused = fused
-        self.h = Conv2dNormActivation(channels, inner_channels, kernel_size=3)
+        self.h = Conv2dNormActivation(channels, inner_channels, kernel_size=kernel)
         self.g_s = nn.Linear(channels, inner_channels, bias=False)
         self.g_p = nn.Conv2d(categories, categories, kernel_size=1, bias=False)
         self.g_q = nn.Linear(channels, channels, bias=False)

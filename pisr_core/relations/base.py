@@ -17,23 +17,26 @@ class Relation(nn.Module, ABC):
 
     Attributes:
         uses_instances: whether it reads I; where it does not, nobody needs to compute I.
+        encoding_stride: it needs I on every so-manieth cell of each row and column only.
     """
 
     uses_instances = True
+    encoding_stride = 1
 
     @abstractmethod
     def forward(
         self,
         features: Float[Tensor, "b c h w"],
         semantic: SemanticPrediction,
-        instances: Float[Tensor, "b k h w"],
+        instances: Float[Tensor, "b k _ _"],
     ) -> Float[Tensor, "b c h w"]:
         """Features for the final stage, in F's channel layout.
 
         Args:
             features: F.
             semantic: S, (b, n, h, w).
-            instances: I in [0, 1], rows ordered by confidence, absent ones zero.
+            instances: I in [0, 1], rows ordered by confidence, absent ones zero; on the cells of F, or on those
+                that `encoding_stride` leaves.
         """
 
 
@@ -46,7 +49,7 @@ class IdentityRelation(Relation):
         self,
         features: Float[Tensor, "b c h w"],
         semantic: SemanticPrediction,
-        instances: Float[Tensor, "b k h w"],
+        instances: Float[Tensor, "b k _ _"],
     ) -> Float[Tensor, "b c h w"]:
         """F as it is."""
         return features

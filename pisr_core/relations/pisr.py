@@ -29,6 +29,8 @@ class PISR(Relation):
         residual: return F + F_pan, with g_q starting at zero, so that an untrained module changes nothing;
             otherwise F_pan alone, as in the paper.
         fused: the order of the attention's products.
+        kernel: side of h's kernel, cells.
+        encoding_stride: gather the encodings from every so-manieth cell of each row and column.
     """
 
     def __init__(
@@ -42,14 +44,17 @@ class PISR(Relation):
         encoding_norm: bool = True,
         residual: bool = True,
         fused: bool = True,
+        kernel: int = 3,
+        encoding_stride: int = 1,
     ) -> None:
         super().__init__()
         self.top_k = top_k
         self.normalization = normalization
         self.residual = residual
+        self.encoding_stride = encoding_stride
         self.encoding_norm = nn.LayerNorm(channels, bias=False) if encoding_norm else nn.Identity()
         # Before the reweighting, so that a seed gives the same attention with and without it.
-        self.attention = PanopticRelationalAttention(channels, num_classes + top_k, inner_channels, fused)
+        self.attention = PanopticRelationalAttention(channels, num_classes + top_k, inner_channels, fused, kernel)
         self.reweighting = Reweighting(channels) if reweight else None
         if residual:
             nn.init.zeros_(self.attention.g_q.weight)
@@ -58,7 +63,7 @@ class PISR(Relation):
         self,
         features: Float[Tensor, "b c h w"],
         semantic: SemanticPrediction,
-        instances: Float[Tensor, "b k h w"],
+        instances: Float[Tensor, "b k _ _"],
     ) -> Float[Tensor, "b c h w"]:
         """F_pan (plus F) from F, S and I.
 
@@ -73,13 +78,19 @@ class PISR(Relation):
         self,
         features: Float[Tensor, "b c h w"],
         semantic: SemanticPrediction,
-        instances: Float[Tensor, "b k h w"],
+        instances: Float[Tensor, "b k _ _"],
     ) -> tuple[Float[Tensor, "b m c"], Float[Tensor, "b m"] | None]:
         """Ẽ_pan, m = n + k rows with the classes first, and ω (`None` without reweighting)."""
         check_top_k(instances.shape[1], self.top_k)
-        encodings, mass = panoptic_encodings(semantic.probabilities, instances, features, self.normalization)
+        maps, features = self._sampled(semantic.probabilities), self._sampled(features)
+        if instances.shape[-2:] != maps.shape[-2:]:
+            instances = self._sampled(instances)
+        encodings, mass = panoptic_encodings(maps, instances, features, self.normalization)
         encodings = self.encoding_norm(encodings)
         if self.reweighting is None:
             return encodings, None
         weights = self.reweighting(encodings, mass)
         return encodings * weights, weights.squeeze(2)
+
+    def _sampled(self, maps: Float[Tensor, "b _ _ _"]) -> Float[Tensor, "b _ _ _"]:
+        return maps[..., :: self.encoding_stride, :: self.encoding_stride]

@@ -133,3 +133,15 @@ def test_mistakes_are_named():
         build_model(replace(SMALL, backbone=BackboneConfig("resnet18", False, 16, (1, 2, 4))), CATEGORIES)
     with pytest.raises(ConfigError, match="at least one category"):
         build_model(SMALL, [])
+
+
+def test_semantic_final_heads_keep_the_first_centres_and_offsets():
+    model = model_with("pisr", final_heads="semantic", encoding_stride=2)
+    assert {name.split(".")[0] for name, _ in model.final_heads.named_parameters()} == {"semantic"}
+    output = model(torch.rand(2, 3, 64, 96) * 255)
+    assert output.instances.shape == (2, 6, 8, 12)
+    assert output.final.center_heatmap is output.initial.center_heatmap
+    assert output.final.offset is output.initial.offset
+    assert not torch.equal(output.final.semantic.logits, output.initial.semantic.logits)
+    with pytest.raises(ConfigError, match=r"relation\.final_heads.*maskformer"):
+        replace(SMALL, architecture="maskformer", relation=replace(SMALL.relation, final_heads="semantic"))

@@ -197,3 +197,24 @@ def test_config_reaches_the_module():
     assert not relation.residual and not relation.attention.fused
     assert relation.attention.g_p.weight.shape == (N + K, N + K, 1, 1)
     assert build_relation(C, N, replace(config, name="none")) is None
+
+
+@pytest.mark.parametrize("sampled_already", [True, False])
+def test_encodings_gathered_from_every_second_cell(sampled_already):
+    features, semantic, instances = inputs()
+    relation = make_pisr(encoding_stride=2)
+    probabilities = semantic.probabilities[..., ::2, ::2]
+    expected, _ = panoptic_encodings(probabilities, instances[..., ::2, ::2], features[..., ::2, ::2])
+    given = instances[..., ::2, ::2] if sampled_already else instances
+    encodings, weights = relation.weighted_encodings(features, semantic, given)
+    torch.testing.assert_close(encodings, relation.encoding_norm(expected) * weights.unsqueeze(2))
+    assert relation(features, semantic, given).shape == features.shape
+
+
+def test_a_kernel_of_one_reads_each_cell_by_itself():
+    relation = make_pisr(kernel=1, residual=False)
+    features, semantic, instances = inputs()
+    encodings, _ = relation.weighted_encodings(features, semantic, instances)
+    whole = relation.attention(encodings, features)
+    cell = relation.attention(encodings, features[..., 3:4, 5:6])
+    torch.testing.assert_close(whole[..., 3:4, 5:6], cell)
