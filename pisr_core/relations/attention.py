@@ -14,6 +14,7 @@ class PanopticRelationalAttention(nn.Module):
 
     F_sp = g_s(Ẽ)ᵀ h(F) correlates categories with cells; F_pan = g_q(Ẽ)ᵀ g_p(F_sp) returns to features. None of
     g_s, g_p and g_q has a bias, a norm or an activation: a category whose encoding is zero adds exactly nothing.
+    F_sp is divided by √d, as usual in attention; a constant that the paper leaves to the weights.
 
     Because g_p is linear, F_pan = [g_q(Ẽ)ᵀ W_p g_s(Ẽ)] h(F): a c×d matrix for each image. In that (fused) order the
     (n+k)×h×w map F_sp is never built; the numbers are the same.
@@ -34,6 +35,8 @@ class PanopticRelationalAttention(nn.Module):
         self.h = Conv2dNormActivation(channels, inner_channels, kernel_size=kernel)
         self.g_s = nn.Linear(channels, inner_channels, bias=False)
         self.g_p = nn.Conv2d(categories, categories, kernel_size=1, bias=False)
+        # Each category's map starts unmixed; random mixing learns more slowly (docs/results.md).
+        nn.init.dirac_(self.g_p.weight)
         self.g_q = nn.Linear(channels, channels, bias=False)
 
     def forward(
@@ -50,9 +53,12 @@ class PanopticRelationalAttention(nn.Module):
         self, encodings: Float[Tensor, "b m c"], features: Float[Tensor, "b c h w"]
     ) -> Float[Tensor, "b m h w"]:
         """F_sp: how strongly each cell answers to each category."""
-        return torch.einsum("bmd,bdhw->bmhw", self.g_s(encodings), self.h(features))
+        return torch.einsum("bmd,bdhw->bmhw", self._queries(encodings), self.h(features))
 
     def fused_matrix(self, encodings: Float[Tensor, "b m c"]) -> Float[Tensor, "b c d"]:
         """g_q(Ẽ)ᵀ W_p g_s(Ẽ), what an image's categories do to the features of any of its cells."""
         m = encodings.shape[1]
-        return self.g_q(encodings).transpose(1, 2) @ (self.g_p.weight[:m, :m, 0, 0] @ self.g_s(encodings))
+        return self.g_q(encodings).transpose(1, 2) @ (self.g_p.weight[:m, :m, 0, 0] @ self._queries(encodings))
+
+    def _queries(self, encodings: Float[Tensor, "b m c"]) -> Float[Tensor, "b m d"]:
+        return self.g_s(encodings) * self.g_s.out_features**-0.5

@@ -65,7 +65,7 @@ def test_attention_is_the_papers_formula():
     attention = PanopticRelationalAttention(C, N + K, inner_channels=8, fused=False).double().eval()
     encodings, features = torch.randn(1, N + K, C).double(), torch.randn(1, C, H, W).double()
     h = attention.h(features)[0].flatten(1)
-    f_sp = (attention.g_s.weight @ encodings[0].T).T @ h
+    f_sp = (attention.g_s.weight @ encodings[0].T).T @ h / 8**0.5
     f_pan = (attention.g_q.weight @ encodings[0].T) @ (attention.g_p.weight[:, :, 0, 0] @ f_sp)
     torch.testing.assert_close(attention.spatial_panoptic_features(encodings, features)[0].flatten(1), f_sp)
     torch.testing.assert_close(attention(encodings, features)[0].flatten(1), f_pan)
