@@ -1,12 +1,12 @@
 """Prediction from file to files: where the time goes, and what each means of making it faster brings.
 
 python benchmarks/inference.py --parts share steps fused files
-python benchmarks/inference.py --parts sizes batches instances --device cuda
+python benchmarks/inference.py --parts sizes batches instances --device cuda --megapixels 8
 python benchmarks/inference.py --parts agreement --checkpoint runs/first/best.safetensors
 
 share      steps of one image; merging and drawing see planted predictions with 60 instances
 steps      eager float32 against folded norms, channels last, bf16 and torch.compile, timed in turn
-sizes      time and memory of network and merging from 0.25 megapixels to --megapixels
+sizes      cost against size: time and memory of network and merging from 0.25 megapixels to --megapixels
 instances  the same over K
 batches    the same over images a batch
 fused      the attention's literal order against the fused one, time and memory
@@ -22,7 +22,6 @@ import argparse
 import copy
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +30,7 @@ import numpy as np
 import torch
 from merging import plant
 from PIL import Image
+from timing import megabytes, milliseconds
 from torch import Tensor
 
 from pisr_core import presets
@@ -46,7 +46,6 @@ from pisr_core.engine.inference import load_model
 from pisr_core.engine.prediction import find_images, predict_sample
 from pisr_core.models import PanopticModel, build_model
 from pisr_core.postprocess.deeplab import deeplab_panoptic
-from pisr_core.profiling.speed import PeakMemory
 from pisr_core.relations import PISR
 from pisr_core.structures import DeepLabPrediction, PanopticSegmentation, Sample, SemanticPrediction
 from pisr_core.visualization.overlay import overlay
@@ -66,6 +65,7 @@ class Benchmark:
         self.device = choose_device(arguments.device)
         self.preset, self.runs, self.checkpoint = arguments.preset, arguments.runs, arguments.checkpoint
         self.megapixels, self.images, self.folder = arguments.megapixels, arguments.images, arguments.folder
+        self.k, self.batches = arguments.k, arguments.batches
         self.height, self.width = map(int, arguments.size.split("x"))
 
     def model(self, **relation: object) -> PanopticModel:
@@ -91,30 +91,8 @@ class Benchmark:
         return deeplab_panoptic(prediction, 0, size, size, THINGS, config).panoptic
 
     def milliseconds(self, *works: Callable[[], object]) -> list[float]:
-        """Medians of some works that run in turn, after a warm-up of each."""
-        times: list[list[float]] = [[] for _ in works]
-        for run in range(self.runs + 1):
-            for work, measured in zip(works, times, strict=True):
-                measured += [self._timed(work)][: run > 0]
-        return [statistics.median(measured) for measured in times]
-
-    def _timed(self, work: Callable[[], object]) -> float:
-        if self.device.type == "cuda":
-            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            begin.record()
-            work()
-            end.record()
-            end.synchronize()
-            return begin.elapsed_time(end)
-        start = time.perf_counter()
-        work()
-        return 1000 * (time.perf_counter() - start)
-
-    def memory(self, work: Callable[[], object]) -> float:
-        """Most MB in use: of torch on a GPU, what the process grew by on the CPU."""
-        peak = PeakMemory(self.device)
-        work()
-        return (peak.bytes() or 0) / 1e6
+        """See `timing.milliseconds`."""
+        return milliseconds(self.device, self.runs, *works)
 
 
 def share(bench: Benchmark) -> None:
@@ -140,8 +118,8 @@ def share(bench: Benchmark) -> None:
             "overlay to JPEG": lambda: Image.fromarray(picture).save(jpeg, quality=92),
         }
         times = bench.milliseconds(*steps.values())
-    for name, milliseconds in zip(steps, times, strict=True):
-        print(f"{name:20} {milliseconds:8.1f} ms {milliseconds / sum(times):6.1%}")
+    for name, duration in zip(steps, times, strict=True):
+        print(f"{name:20} {duration:8.1f} ms {duration / sum(times):6.1%}")
     print(f"{'all but the network':20} {sum(times[1:]):8.1f} ms {sum(times[1:]) / sum(times):6.1%}, one after another")
 
 
@@ -165,45 +143,51 @@ def steps(bench: Benchmark) -> None:
         name = "both" if precision == "no" else f"both, {precision}"
         works[name + (", compiled" if compiled else "")] = lambda fast=fast: fast(images)
     times = bench.milliseconds(*works.values())
-    for name, milliseconds in zip(works, times, strict=True):
-        print(f"{name:24} {milliseconds:8.1f} ms, {times[0] / milliseconds:5.2f} times as fast")
+    for name, duration in zip(works, times, strict=True):
+        print(f"{name:24} {duration:8.1f} ms, {times[0] / duration:5.2f} times as fast")
 
 
-def network_and_merging(bench: Benchmark, model: FastModel, height: int, width: int, count: int = 1) -> str:
-    """Columns of a table: milliseconds an image, and memory."""
-    images, prediction = bench.batch(height, width, count), bench.planted(height, width)
-    memory = bench.memory(lambda: model(images))
-    network, merging = bench.milliseconds(lambda: model(images), lambda: bench.merged(prediction, height, width))
-    return f"{network / count:10.1f} ms {merging:9.1f} ms {memory:9.0f} MB"
+HEADER = f"{'network':>13} {'merging':>12} {'network':>12} {'merging':>12}"
+
+
+def network_and_merging(bench: Benchmark, model: FastModel, size: tuple[int, int], instances: int, count: int) -> str:
+    """Columns of a table: milliseconds an image, and memory beyond the weights and the input, of a batch."""
+    images, prediction = bench.batch(*size, count), bench.planted(*size, instances)
+
+    def merge() -> object:
+        return bench.merged(prediction, *size)
+
+    memory = [megabytes(bench.device, work) for work in (lambda: model(images), merge)]
+    network, merging = bench.milliseconds(lambda: model(images), merge)
+    return f"{network / count:10.1f} ms {merging:9.1f} ms {memory[0]:9.0f} MB {memory[1]:9.0f} MB"
 
 
 def sizes(bench: Benchmark) -> None:
     """Over the size of the image."""
     model = FastModel(bench.model())
-    print(f"{'image':>12} {'network':>13} {'merging':>12} {'network':>12}")
+    print(f"{'image':>12} {HEADER}")
     for height in (352, 512, 704, 1024, 1440, 2048):
         if 2 * height**2 <= bench.megapixels * 1.06e6:
-            print(f"{height:5}×{2 * height:<6} {network_and_merging(bench, model, height, 2 * height)}", flush=True)
+            print(
+                f"{height:5}×{2 * height:<6} {network_and_merging(bench, model, (height, 2 * height), 60, 1)}",
+                flush=True,
+            )
 
 
 def instances(bench: Benchmark) -> None:
     """Over K: the network's share is the relation's, merging has as many instances."""
-    print(f"{'K':>5} {'network':>13} {'merging':>12}")
-    images = bench.batch(bench.height, bench.width)
-    for k in (10, 50, 100, 200, 400):
-        model, prediction = FastModel(bench.model(top_k=k)), bench.planted(bench.height, bench.width, k)
-        times = bench.milliseconds(
-            lambda m=model: m(images), lambda p=prediction: bench.merged(p, bench.height, bench.width)
-        )
-        print(f"{k:5} {times[0]:10.1f} ms {times[1]:9.1f} ms", flush=True)
+    print(f"{'K':>5} {HEADER}")
+    for k in bench.k:
+        model = FastModel(bench.model(top_k=k))
+        print(f"{k:5} {network_and_merging(bench, model, (bench.height, bench.width), k, 1)}", flush=True)
 
 
 def batches(bench: Benchmark) -> None:
     """Over images a batch."""
     model = FastModel(bench.model())
-    print(f"{'batch':>5} {'network':>13} {'merging':>12} {'network':>12}   an image; memory of the batch")
-    for count in (1, 2, 4, 8):
-        print(f"{count:5} {network_and_merging(bench, model, bench.height, bench.width, count)}", flush=True)
+    print(f"{'batch':>5} {HEADER}   milliseconds an image, memory of the batch")
+    for count in bench.batches:
+        print(f"{count:5} {network_and_merging(bench, model, (bench.height, bench.width), 60, count)}", flush=True)
 
 
 def fused(bench: Benchmark) -> None:
@@ -215,7 +199,7 @@ def fused(bench: Benchmark) -> None:
     modules = [PISR(channels, CLASSES, k, fused=order).to(bench.device).eval() for order in (False, True)]
     works = [lambda m=module: m(features, semantic, maps) for module in modules]
     literal, quick = bench.milliseconds(*works)
-    held = [bench.memory(work) for work in works]
+    held = [megabytes(bench.device, work) for work in works]
     print(f"literal {literal:8.1f} ms {held[0]:6.0f} MB\nfused   {quick:8.1f} ms {held[1]:6.0f} MB")
     print(f"fused takes {quick / literal:.2f} of the time, {held[1] / max(held[0], 1e-9):.2f} of the memory")
 
@@ -307,7 +291,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device")
     parser.add_argument("--size", default="512x1024", help="height x width of the image, where it does not vary")
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--megapixels", type=float, default=2.0)
+    parser.add_argument("--megapixels", type=float, default=2.0, help="of the largest image of `sizes`, up to 8")
+    parser.add_argument("--k", type=int, nargs="+", default=[10, 50, 100, 200, 400], help="for `instances`")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8], help="for `batches`")
     parser.add_argument("--images", type=int, default=20, help="of the agreement")
     parser.add_argument("--folder", type=Path, help="images for the agreement, else the checkpoint's dataset")
     parsed = parser.parse_args(arguments)

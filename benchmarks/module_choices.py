@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from pisr_core.config import RelationConfig
 from pisr_core.data import build_dataset
 from pisr_core.data.targets import DeepLabTargetGenerator
+from pisr_core.engine.device import choose_device
 from pisr_core.engine.inference import load_model
 from pisr_core.instances import deeplab_instances
 from pisr_core.losses.deeplab import hard_pixel_cross_entropy
@@ -132,13 +133,14 @@ class Scenes:
 def look_at(model: PanopticDeepLab, split: str, count: int) -> Scenes:
     """Runs the base once over the first scenes of a split."""
     dataset = build_dataset(model.config.data, split)
+    device = model.pixel_mean.device
     targets = DeepLabTargetGenerator(model.config.targets, model.thing_ids)
     parts = []
     with torch.inference_mode():
         for indices in torch.arange(min(count, len(dataset))).split(BATCH):
             samples = [dataset[index] for index in indices.tolist()]
-            features, first = model.first_stage(torch.stack([sample.image for sample in samples]))
-            classes = torch.stack([targets(sample.panoptic).semantic for sample in samples])
+            features, first = model.first_stage(torch.stack([sample.image for sample in samples]).to(device))
+            classes = torch.stack([targets(sample.panoptic).semantic for sample in samples]).to(device)
             logits = first.semantic.logits
             parts.append((features.half(), logits.half(), first.center_heatmap, first.offset, classes.byte()))
     return Scenes(*(torch.cat(part) for part in zip(*parts, strict=True)))
@@ -171,7 +173,7 @@ def learn(
         related = relation(features, first.semantic, maps)
         return F.interpolate(head(related[:, share]), size=classes.shape[-2:], mode="bilinear")
 
-    parts = nn.ModuleList((relation, head)).requires_grad_(True).train()
+    parts = nn.ModuleList((relation, head)).to(model.pixel_mean.device).requires_grad_(True).train()
     optimizer = torch.optim.AdamW(parts.parameters(), lr=lr, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.05)
     order = torch.Generator().manual_seed(seed)
@@ -212,9 +214,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--scenes", type=int, default=2400, help="to learn from")
     parser.add_argument("--lr", type=float, default=0.001)
+    parser.add_argument("--device")
     arguments = parser.parse_args()
     names = ["default", *(name for name in (arguments.only or ",".join(CHOICES)).split(",") if name != "default")]
-    model = load_model(arguments.base, torch.device("cpu"))
+    model = load_model(arguments.base, choose_device(arguments.device))
     assert isinstance(model, PanopticDeepLab), "a Panoptic-DeepLab is needed"
     model.requires_grad_(False)
     train, val = look_at(model, "train", arguments.scenes), look_at(model, "val", 10**9)

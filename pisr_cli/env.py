@@ -42,7 +42,7 @@ def _show(found: Environment) -> None:
     for extra, packages in found.extras.items():
         missing = [name for name, version in packages.items() if version is None]
         versions = ", ".join(f"{name} {version}" for name, version in packages.items() if version)
-        cure = f"missing: {', '.join(missing)}; pip install 'pisr[{extra}]'"
+        cure = f"missing: {', '.join(missing)}; pip install '.[{extra}]'"
         table.add_row(f"extra: {extra}", cure if missing else versions)
     for device in found.devices:
         memory = f", {device.memory / 2**30:.1f} GiB" if device.memory else ""

@@ -55,6 +55,20 @@ def evaluate(
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1, mps; else the fastest here.", rich_help_panel=MODEL)
     ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="no (float32), fp16 (for GPUs) or bf16: faster, nearly the same scores.", rich_help_panel=MODEL
+        ),
+    ] = "no",
+    compile_network: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            help="Compile the network first: worth its minutes for many images of few sizes.",
+            rich_help_panel=MODEL,
+        ),
+    ] = False,
     predictions: Annotated[
         Path | None,
         typer.Option(help="Score this JSON in COCO panoptic format.", metavar="JSON", rich_help_panel=FILES),
@@ -117,11 +131,14 @@ def evaluate(
     """
     if predictions is None and annotations is None:
         views = None if multi_scale is None and not flip else (_scales(multi_scale or "1"), flip)
-        subject = load_subject(checkpoint, data, dataset, split, views, device)
+        subject = load_subject(checkpoint, data, dataset, split, views, device, precision, compile_network)
         outcome = evaluate_model(subject, limit, batch_size, instances, compare, submission)
     elif checkpoint is None and predictions is not None and annotations is not None:
-        if compare or submission or multi_scale or flip:
-            raise ConfigError("--compare, --submission, --multi-scale and --flip need a model: give --checkpoint.")
+        if compare or submission or multi_scale or flip or compile_network or precision != "no":
+            raise ConfigError(
+                "--compare, --submission, --multi-scale, --flip, --precision and --compile need a model: give "
+                "--checkpoint."
+            )
         outcome = _evaluate_files(predictions, annotations, predictions_dir, annotations_dir, images, instances)
     else:
         raise ConfigError("what to score? Give either --checkpoint, or --predictions with --annotations.")

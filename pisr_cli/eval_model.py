@@ -34,6 +34,7 @@ class Subject:
     split: str
     device: torch.device
     views: str
+    precision: str
 
 
 def load_subject(
@@ -43,16 +44,20 @@ def load_subject(
     split: str,
     views: tuple[tuple[float, ...], bool] | None,
     device_name: str | None,
+    precision: str,
+    compiled: bool,
 ) -> Subject:
     """Reads the checkpoint and finds the dataset; `views` are the scales, and whether to mirror."""
     from pisr_core.data import build_dataset
     from pisr_core.engine.device import choose_device
+    from pisr_core.engine.fast_model import FastModel, check_precision
     from pisr_core.engine.inference import load_model, newest_checkpoint
     from pisr_core.engine.multi_scale import MultiScaleModel
 
     device = choose_device(device_name)
+    check_precision(precision)
     path = checkpoint or newest_checkpoint(RUNS)
-    model = load_model(path, device)
+    model: PanopticModel = FastModel(load_model(path, device), precision, compiled)
     seen = "the image itself"
     if views is not None:
         model = MultiScaleModel(model, *views)
@@ -60,7 +65,7 @@ def load_subject(
     config = replace(model.config.data, dataset=dataset_name or model.config.data.dataset)
     dataset = build_dataset(config, split, data)
     messages.print(f"{path} on {config.dataset} {split}, {device}", markup=False, soft_wrap=True)
-    return Subject(path, model, dataset, config, split, device, seen)
+    return Subject(path, model, dataset, config, split, device, seen, precision)
 
 
 def evaluate_model(
@@ -170,4 +175,5 @@ def _facts(subject: Subject, images: int) -> dict[str, Any]:
         "images": images,
         "seen as": subject.views,
         "device": str(subject.device),
+        "precision": subject.precision,
     }

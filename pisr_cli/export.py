@@ -45,7 +45,7 @@ def export(
     """Write a model for other runtimes: ONNX, or torch.export's archive.
 
     The file takes 8-bit RGB images and is written only if it answers as the model does, on noise and on images.
-    ONNX needs: pip install 'pisr[export]'
+    ONNX needs: pip install '.[export]'
 
     Example: pisr export --checkpoint runs/first/best.safetensors --out model.onnx
     """

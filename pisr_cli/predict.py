@@ -24,6 +24,14 @@ def predict(
     batch_size: Annotated[
         int, typer.Option(help="Most neighbouring images of one size that the network sees at once.", min=1)
     ] = 1,
+    max_side: Annotated[
+        int | None,
+        typer.Option(
+            help="Longest side that the network sees, pixels; else the preset's, and 16 megapixels at most.",
+            min=32,
+            metavar="N",
+        ),
+    ] = None,
     precision: Annotated[
         str, typer.Option(help="no (float32), fp16 (for GPUs) or bf16: faster, nearly the same maps.")
     ] = "no",
@@ -51,7 +59,7 @@ def predict(
     messages.print(f"model: {path} on {chosen}", markup=False, soft_wrap=True)
     model = FastModel(load_model(path, chosen), precision, compile_network)
     with progress_bar("predicting") as progress:
-        report = predict_images(model, paths, out, chosen, progress, batch_size)
+        report = predict_images(model, paths, out, chosen, progress, batch_size, max_side)
     if as_json:
         images = [{k: v if k == "segments" else str(v) for k, v in asdict(i).items()} for i in report.written]
         print_json({"checkpoint": str(path), "images": images, "failed": list(report.failed)})

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pisr_cli.console import RUNS, messages, print_json
-from pisr_cli.train_dry_run import report_dry_run
+from pisr_cli.train_dry_run import memory_text, report_dry_run
 from pisr_core.config import Config
-from pisr_core.errors import ConfigError
+from pisr_core.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
+    from pisr_core.engine.listeners import TrainListener
     from pisr_core.engine.trainer import TrainResult
 
 
@@ -48,6 +49,12 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in DIR, else the newest unfinished one in ./runs.")
     ] = False,
+    wandb: Annotated[
+        str | None,
+        typer.Option(
+            help="Curves to this project of Weights & Biases too (pip install '.[wandb]').", metavar="PROJECT"
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
 ) -> None:
     """Train a model.
@@ -80,14 +87,21 @@ def train(
             report_dry_run(tried, config, folder, as_json)
         return
 
-    from pisr_cli.live import live_view
     from pisr_core.engine.trainer import train as run_training
 
-    result = run_training(
-        config, data, folder, weights=weights, resume=resume, device=device, listeners=[live_view(messages)]
-    )
+    listeners = _listeners(wandb)
+    result = run_training(config, data, folder, weights=weights, resume=resume, device=device, listeners=listeners)
     if main_process:
         _report(result, data, as_json)
+
+
+def _listeners(wandb_project: str | None) -> list[TrainListener]:
+    """The terminal, and Weights & Biases if asked for."""
+    from pisr_cli.live import live_view
+    from pisr_core.engine.wandb_listener import WandbListener
+
+    live = live_view(messages)
+    return [live] if wandb_project is None else [live, WandbListener(wandb_project, silent=messages.quiet)]
 
 
 def _config(preset: str | None, out: Path | None, resume: bool, overrides: list[str]) -> Config:
@@ -98,7 +112,10 @@ def _config(preset: str | None, out: Path | None, resume: bool, overrides: list[
     if preset is not None:
         return presets.load(preset, overrides)
     if resume and out is not None:
-        return presets.load(str(RunFolder(out).config), overrides)
+        saved = RunFolder(out).config
+        if not saved.is_file():
+            raise TrainingError(f"{out}: no run to resume. Start it without --resume, or name another folder by --out.")
+        return presets.load(str(saved), overrides)
     raise ConfigError("what to train? Name a preset: `pisr train --preset NAME`; `pisr presets` lists them.")
 
 
@@ -125,8 +142,10 @@ def _report(result: TrainResult, data: Path | None, as_json: bool) -> None:
     progress, best = result.progress, result.folder.best
     root = f" --data {data}" if data else ""
     scores = f"PQ {progress.pq:.1f}, best {progress.best_pq:.1f} at step {progress.best_step}"
+    memory = result.memory
     lines = (
         f"done: {progress.step} steps, {scores}",
+        *([f"memory: {memory_text(memory.peak, memory.image)}"] if memory else []),
         f"best checkpoint: {best}",
         f"next: pisr eval --checkpoint {best}{root}",
         f"      pisr predict PHOTO.jpg --checkpoint {best} --out predictions",
@@ -136,7 +155,7 @@ def _report(result: TrainResult, data: Path | None, as_json: bool) -> None:
 
 
 def _document(result: TrainResult) -> dict[str, Any]:
-    progress, folder = result.progress, result.folder
+    progress, folder, memory = result.progress, result.folder, result.memory
     return {
         "out": str(folder.path),
         "steps": progress.step,
@@ -146,4 +165,6 @@ def _document(result: TrainResult) -> dict[str, Any]:
         "best": str(folder.best),
         "last": str(folder.last),
         "reinitialised": list(result.reinitialised),
+        "memory": None if memory is None else memory.peak,
+        "image_memory": None if memory is None else memory.image,
     }

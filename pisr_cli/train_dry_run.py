@@ -44,12 +44,19 @@ def _show(tried: DryRun, config: Config) -> None:
     table.add_row("its data", f"{tried.loading_seconds:.2f} s in one process, {tried.workers} workers{waits}")
     table.add_row("speed", f"{tried.images_per_second:.1f} images/s")
     table.add_row("an evaluation", f"{tried.evaluation_seconds:.2f} s an image")
-    table.add_row("memory", "unknown here" if tried.memory is None else f"{_size(tried.memory)} at the peak")
+    table.add_row("memory", memory_text(tried.memory, tried.image_memory))
     table.add_row("whole run", f"about {timedelta(seconds=round(tried.estimated_seconds))}, {train.steps} steps")
     table.add_row("disk", f"{_size(tried.disk)} needed, {_size(tried.free)} free")
     if tried.reinitialised:
         table.add_row("start anew", "\n".join(tried.reinitialised))
     results.print(table)
+
+
+def memory_text(peak: int | None, image: int | None) -> str:
+    """What training takes, for people."""
+    if peak is None:
+        return "unknown here"
+    return f"{_size(peak)} at the peak" + ("" if image is None else f", {_size(image)} for each image at once")
 
 
 def _size(count: int) -> str:

@@ -1,7 +1,8 @@
 """The library in three lines: load a model, predict an image, use the result.
 
 `Predictor` stands beside the network instead of in it: networks are plain `nn.Module`s of tensors, and reading files,
-drawing and writing belong to the floors above them. `Predictor.network` is the `nn.Module`.
+drawing and writing belong to the floors above them. `Predictor.network` is the `nn.Module` with the checkpoint's own
+weights, to export, look into or train on; predictions are made by a faster copy of it (`engine.fast_model`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pisr_core.data.coco_files import CocoPanopticWriter
 from pisr_core.data.images import pillow_to_tensor, read_image
 from pisr_core.engine.device import choose_device
 from pisr_core.engine.evaluation import inference
+from pisr_core.engine.fast_model import FastModel, check_precision
 from pisr_core.engine.inference import load_model as load_network
 from pisr_core.engine.prediction import distinct_names, predict_sample
 from pisr_core.errors import DataError
@@ -38,19 +40,24 @@ ImageLike = str | Path | Image.Image | np.ndarray | Tensor
 JPEG_QUALITY = 92
 
 
-def load_model(path: str | Path, device: str | torch.device | None = None) -> Predictor:
+def load_model(
+    path: str | Path, device: str | torch.device | None = None, precision: str = "no", compile: bool = False
+) -> Predictor:
     """The model of a checkpoint, ready to predict. Nothing is downloaded.
 
     Args:
         path: a checkpoint that `pisr train` or `pisr weights import` wrote.
         device: `cpu`, `cuda`, `cuda:1`, `mps`; else the fastest here.
+        precision: `no` for float32; `bf16` or `fp16` (for GPUs) are faster and predict nearly the same.
+        compile: pass the network through `torch.compile`; the first image of each size then takes a minute or more.
 
     Raises:
         CheckpointError: the file cannot be used.
-        ConfigError: the device is not here.
+        ConfigError: the device is not here, or an unknown precision.
     """
     chosen = choose_device(None if device is None else str(device))
-    return Predictor(load_network(Path(path), chosen), chosen)
+    check_precision(precision)
+    return Predictor(load_network(Path(path), chosen), chosen, precision, compile)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,12 +161,16 @@ class Predictor:
     """A trained network and all that it takes from an image to a panoptic map.
 
     Attributes:
-        network: the `nn.Module`, in evaluation mode.
+        network: the `nn.Module` with the weights of the checkpoint, in evaluation mode.
         device: where it computes.
+        precision: `no`, `bf16` or `fp16`.
+        compiled: whether `predict` compiles the network.
     """
 
     network: PanopticModel
     device: torch.device
+    precision: str = "no"
+    compiled: bool = False
 
     @property
     def config(self) -> Config:
@@ -180,6 +191,8 @@ class Predictor:
     def predict(self, images: ImageLike | list[ImageLike] | tuple[ImageLike, ...]) -> Prediction | list[Prediction]:
         """Panoptic maps at the images' own sizes; the network sees them at the preset's evaluation size.
 
+        The first call makes a faster copy of the network; what is done to `network` later does not reach it.
+
         Args:
             images: one image (a file's path, a Pillow image, an (H, W, 3) uint8 RGB array, a (3, H, W) uint8 RGB
                 tensor), or a list of them.
@@ -195,10 +208,14 @@ class Predictor:
             return [self._predict(image, name) for image, name in zip(images, names, strict=True)]
         return self._predict(images, _name(images))
 
+    @cached_property
+    def _fast(self) -> FastModel:
+        return FastModel(self.network, self.precision, self.compiled)
+
     def _predict(self, image: ImageLike, name: str) -> Prediction:
         sample = Sample(_pixels(image), None, 1, name)
-        with inference(self.network):
-            panoptic = predict_sample(self.network, sample, self.device)
+        with inference(self._fast):
+            panoptic = predict_sample(self._fast, sample, self.device)
         return Prediction(name, sample.image.permute(1, 2, 0).contiguous().numpy(), panoptic, self.categories)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +16,8 @@ from torch import Tensor, nn
 
 from pisr_core.config import BackboneConfig
 from pisr_core.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
@@ -143,10 +147,12 @@ def build_backbone(config: BackboneConfig) -> Backbone:
     options = dict(entry.options)
     if len(entry.output_strides) > 1:
         options["output_stride"] = config.output_stride
+    name = f"{config.name}.{entry.tag}"
+    if config.pretrained:
+        log.info("ImageNet weights of %s: from the cache, or fetched", config.name)
     try:
-        body = timm.create_model(
-            f"{config.name}.{entry.tag}", pretrained=config.pretrained, features_only=True, **options
-        )
+        with _hub_silent():
+            body = timm.create_model(name, pretrained=config.pretrained, features_only=True, **options)
     # timm reaches its weights through the hub's client, whose failures all derive from these two.
     except (OSError, RuntimeError) as error:
         raise ConfigError(
@@ -157,6 +163,18 @@ def build_backbone(config: BackboneConfig) -> Backbone:
     set_multi_grid(body, config)
     freeze(body, config)
     return entry.kind(body, config.output_stride)
+
+
+@contextmanager
+def _hub_silent() -> Iterator[None]:
+    """Keeps the hub's client from a page of warnings about each of its many tries: our error says it once."""
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        hub.setLevel(level)
 
 
 def set_multi_grid(body: nn.Module, config: BackboneConfig) -> None:

@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from pisr_core import Prediction, Predictor, load_model, presets
 from pisr_core.data.scenes import SCENE_CATEGORIES
+from pisr_core.engine.evaluation import inference
+from pisr_core.engine.prediction import predict_sample
 from pisr_core.errors import CheckpointError, ConfigError, DataError
 from pisr_core.metrics.files import evaluate_files
 from pisr_core.models import PanopticModel, build_model
-from pisr_core.structures import Category, PanopticSegmentation, Segment
+from pisr_core.structures import Category, PanopticSegmentation, Sample, Segment
 from pisr_core.weights.checkpoint import save_checkpoint
 
 
@@ -19,7 +22,12 @@ def checkpoint(tmp_path_factory):
     config = presets.load("scenes-pdl-r18", ["backbone.pretrained=false", "merge.stuff_area=0.0"])
     path = tmp_path_factory.mktemp("run") / "best.safetensors"
     torch.manual_seed(0)
-    save_checkpoint(path, build_model(config, SCENE_CATEGORIES).state_dict(), config, SCENE_CATEGORIES, {})
+    network = build_model(config, SCENE_CATEGORIES)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):  # statistics as after training, which are not 0 and 1
+            nn.init.normal_(module.running_mean, std=0.2)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+    save_checkpoint(path, network.state_dict(), config, SCENE_CATEGORIES, {})
     return path
 
 
@@ -63,6 +71,32 @@ def test_a_list_gives_a_list(model, pixels):
     assert [result.name for result in results] == ["image.png", "image-2.png", "image-3.png"]
     np.testing.assert_array_equal(results[0].panoptic.ids, results[2].panoptic.ids)
     assert model.predict([]) == []
+
+
+def test_the_faster_copy_predicts_what_the_network_does(model, pixels):
+    before = {name: value.clone() for name, value in model.network.state_dict().items()}
+    ours = model.predict(pixels).panoptic
+    with inference(model.network):
+        sample = Sample(torch.from_numpy(pixels).permute(2, 0, 1), None, 1, "image.png")
+        plain = predict_sample(model.network, sample, model.device)
+    np.testing.assert_array_equal(ours.ids, plain.ids)
+    assert [(s.id, s.category) for s in ours.segments] == [(s.id, s.category) for s in plain.segments]
+    assert [s.score for s in ours.segments] == pytest.approx([s.score for s in plain.segments], abs=1e-5)
+    after = model.network.state_dict()
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    assert all(parameter.requires_grad for parameter in model.network.parameters())
+
+
+def test_low_precision_and_compiling_are_passed_on(checkpoint, pixels, monkeypatch):
+    seen = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **_: seen.append(self))
+    model = load_model(checkpoint, "cpu", precision="bf16", compile=True)
+    dtypes = []
+    monkeypatch.setattr("pisr_core.api.predict_sample", lambda fast, *_: dtypes.append(fast.dtype) or small().panoptic)
+    model.predict(pixels)
+    assert len(seen) == 1 and dtypes == [torch.bfloat16]
+    with pytest.raises(ConfigError, match="choose one of no, fp16, bf16"):
+        load_model(checkpoint, "cpu", precision="int8")
 
 
 def test_pillow_images_are_turned_and_converted_as_files_are(model, pixels, tmp_path):

@@ -1,3 +1,4 @@
+import logging
 from dataclasses import replace
 
 import pytest
@@ -103,3 +104,14 @@ def test_frozen_stages_are_the_first_ones():
 def test_mistakes_are_named(config, message):
     with pytest.raises(ConfigError, match=message), torch.device("meta"):
         build_backbone(config)
+
+
+def test_weights_that_cannot_be_fetched_are_told_of_once(monkeypatch, caplog):
+    def unreachable(*_, **__):
+        logging.getLogger("huggingface_hub.utils").warning("Retrying in 1s")
+        raise OSError("no network")
+
+    monkeypatch.setattr("pisr_core.backbones.timm.create_model", unreachable)
+    with caplog.at_level(logging.INFO), pytest.raises(ConfigError, match="no network.*backbone.pretrained=false"):
+        build_backbone(BackboneConfig("resnet18"))
+    assert [record.name for record in caplog.records] == ["pisr_core.backbones"]

@@ -41,6 +41,12 @@ EXAMPLES = [
     if page not in (TOUR, ROOT / "README.md")
     for number, (_, code) in enumerate(blocks(page, "python"))
 ]
+INLINE = [
+    pytest.param(words, id=f"{page.stem}: pisr {' '.join(words)}")
+    for page in PAGES
+    for text in sorted(set(re.findall(r"(?<!`)`(pisr [^`]+)`", page.read_text())))
+    for words in commands(text)
+]
 COMMANDS = [
     pytest.param(words, id=f"{page.stem}: pisr {' '.join(words)}")
     for page in PAGES
@@ -93,15 +99,44 @@ def test_tour_runs_from_beginning_to_end(folder, capfd):
     assert torch.is_tensor(names["model"].network.pixel_mean)
 
 
-@pytest.mark.parametrize("words", COMMANDS)
-def test_every_command_in_the_documentation_exists(words):
+def parsed(words):
+    """The values of a command's parameters; an error of click's where there is no such command or option."""
     command = get_command(app)
     while True:
         context = command.make_context("pisr", list(words))
         if not hasattr(command, "commands"):
-            return
+            return context.params
         rest = [*context._protected_args, *context.args]
         _, command, words = command.resolve_command(context, rest)
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_every_command_in_the_documentation_exists(words):
+    values = parsed(words)
+    named = values.get("preset") or values.get("presets") or ()
+    for name in [named] if isinstance(named, str) else named:
+        presets.load(name, values.get("settings") or ())
+
+
+@pytest.mark.parametrize("words", INLINE)
+def test_every_command_and_option_within_a_sentence_exists(words):
+    command = get_command(app)
+    for word in words:
+        if word.startswith("-"):
+            assert word.split("=")[0] in {
+                name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)
+            }
+        elif hasattr(command, "commands") and not word.isupper():
+            command = command.commands[word]
+
+
+def test_commands_to_copy_are_marked_as_such():
+    for page in PAGES:
+        for language, text in re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE):
+            assert language == "sh" or not re.search(r"^(pisr|pip|python) ", text, flags=re.MULTILINE), (
+                page.name,
+                text,
+            )
 
 
 def test_page_of_commands_is_up_to_date():

@@ -22,7 +22,7 @@ from pisr_core.structures import MaskPrediction, SemanticPrediction
 try:
     from transformers import Mask2FormerForUniversalSegmentation, MaskFormerForInstanceSegmentation
 except ImportError as error:
-    raise ConfigError("this adapter needs transformers: pip install 'pisr[transformers]'") from error
+    raise ConfigError("this adapter needs transformers: pip install '.[transformers]'") from error
 
 UniversalSegmentation = MaskFormerForInstanceSegmentation | Mask2FormerForUniversalSegmentation
 

@@ -82,6 +82,9 @@ class TrainConfig:
         warmup_steps: linear warm-up from zero.
         clip_norm: limit of the gradients' norm, 0 for none.
         precision: `no`, `fp16` or `bf16` autocast.
+        checkpointing: compute activations once more in the backward pass, in place of keeping them: less memory, more
+            time, the same numbers up to rounding.
+        compile: pass the forward pass of the steps through `torch.compile`; the first step then takes minutes.
         ema: decay of the averaged weights, 0 for none; they are what is evaluated and saved as best.
         eval_every: steps between evaluations, 0 for the end only.
         eval_images: images of the validation split used during training, 0 for all.
@@ -104,6 +107,8 @@ class TrainConfig:
     warmup_steps: int = 1000
     clip_norm: float = 0.0
     precision: str = "no"
+    checkpointing: bool = False
+    compile: bool = False
     ema: float = 0.0
     eval_every: int = 5000
     eval_images: int = 0

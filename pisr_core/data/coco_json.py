@@ -146,7 +146,7 @@ def load_json(path: Path, parse_constant: Callable[[str], Any] | None = None) ->
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=parse_constant)
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file. Give the path of a COCO panoptic JSON.") from None
+        raise DataError(f"{path}: no such file. Check the path.") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). Check the path and its rights.") from error
     except (ValueError, RecursionError) as error:

@@ -134,4 +134,4 @@ def _rgb(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode == "F":
         raise ValueError("floating-point pixels have no known range")
-    return np.array(image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
+from scipy import ndimage
 from torch import Tensor
-from torchvision.ops import masks_to_boxes
 
 from pisr_core.data.targets import segment_index
 from pisr_core.structures import IGNORE_INDEX, FPNTargets, PanopticSegmentation
@@ -44,13 +44,21 @@ class FPNTargetGenerator:
         masks = torch.from_numpy(owner == np.array(instances, dtype=np.int64)[:, None, None])
         return FPNTargets(
             semantic=torch.from_numpy(np.array([*semantic, IGNORE_INDEX], dtype=np.int64)[owner]),
-            boxes=(tight_boxes(masks),),
+            boxes=(tight_boxes(owner, instances),),
             labels=(torch.tensor(labels, dtype=torch.int64),),
             masks=(masks,),
         )
 
 
-def tight_boxes(masks: Bool[Tensor, "k H W"]) -> Float[Tensor, "k 4"]:
-    """(x1, y1, x2, y2) of the outer edges of each mask's pixels, so that one pixel has a box of width 1."""
-    edge = torch.tensor([0.0, 0.0, 1.0, 1.0])
-    return masks_to_boxes(masks) + edge
+def tight_boxes(owner: Int[np.ndarray, "H W"], instances: Sequence[int]) -> Float[Tensor, "k 4"]:
+    """(x1, y1, x2, y2) of the outer edges of some owners' pixels, so that one pixel has a box of width 1.
+
+    Args:
+        owner: see `segment_index`.
+        instances: owners that have pixels.
+    """
+    windows = ndimage.find_objects(owner + 1)
+    corners = [
+        (columns.start, rows.start, columns.stop, rows.stop) for rows, columns in (windows[i] for i in instances)
+    ]
+    return torch.tensor(corners, dtype=torch.float32).reshape(-1, 4)

@@ -32,6 +32,9 @@ COLUMNS = (
 )
 """Of `ablate_k.csv`; `filled` are the instance maps of an image that hold anything."""
 
+NUMBERS = COLUMNS[1:11]
+"""Those that hold numbers."""
+
 KS_A_PASS = 8
 """Values of K for which the first stage is computed once; after each such pass its rows are written."""
 
@@ -177,7 +180,7 @@ def ablate(
         CheckpointError: a checkpoint cannot be read.
         DataError: the dataset is missing, broken or has other classes.
     """
-    table = ResultsTable.read_csv(path) if path.exists() else ResultsTable(COLUMNS)
+    table = ResultsTable.read_csv(path, NUMBERS) if path.exists() else ResultsTable(COLUMNS)
     if table.columns != COLUMNS:
         raise DataError(f"{path}: is no table of `pisr ablate-k`. Choose another --out.")
     wanted: list[dict[str, Cell]] = []

@@ -36,7 +36,7 @@ PACKAGES = (
 )
 """What `pisr` needs."""
 
-EXTRAS = {"transformers": ("transformers",), "export": ("onnx", "onnxruntime", "onnxscript")}
+EXTRAS = {"transformers": ("transformers",), "export": ("onnx", "onnxruntime", "onnxscript"), "wandb": ("wandb",)}
 """What its extras add."""
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Shaped
@@ -15,20 +14,16 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.ops import FrozenBatchNorm2d
 
+from pisr_core.engine.compiling import Compilation, parts_to_compile
 from pisr_core.errors import ConfigError
 from pisr_core.models import PanopticModel
 from pisr_core.structures import PanopticResult, TargetGenerator
-
-log = logging.getLogger(__name__)
 
 PRECISIONS: dict[str, torch.dtype | None] = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 """What autocast computes in, by the words of `train.precision`."""
 
 CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
 NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d, FrozenBatchNormAct2d)
-
-COMPILED_PARTS = {"panoptic_fpn": ("backbone", "pyramid", "semantic_branch", "relation")}
-"""What is compiled of architectures whose other parts see another number of boxes in every image; else the whole."""
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -54,13 +49,9 @@ class FastModel(PanopticModel):
         self.dtype = PRECISIONS[precision]
         self.model = fold_batch_norms(copy.deepcopy(model).eval()).to(memory_format=torch.channels_last)
         self.requires_grad_(False)
-        self._compiled = compiled
-        self._stance: Literal["default", "force_eager"] = "default"
-        if compiled:
-            # CUDA graphs replay a whole forward pass; predictions are merged before the next one overwrites them.
-            mode = "reduce-overhead" if device.type == "cuda" else "default"
-            for part in _parts_to_compile(self.model):
-                part.compile(dynamic=False, mode=mode)
+        # CUDA graphs replay a whole forward pass; predictions are merged before the next one overwrites them.
+        mode = "reduce-overhead" if device.type == "cuda" else "default"
+        self._compilation = Compilation(parts_to_compile(self.model), mode) if compiled else None
 
     @property
     def size_divisor(self) -> int:
@@ -71,20 +62,10 @@ class FastModel(PanopticModel):
         """The model's output for RGB images with values in 0–255."""
         images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(images.device.type, dtype=self.dtype, enabled=self.dtype is not None):
-            if not self._compiled:
+            if self._compilation is None:
                 return self.model(images)
-            try:
-                torch.compiler.cudagraph_mark_step_begin()
-                with torch.compiler.set_stance(self._stance):
-                    return self.model(images)
-            except Exception as error:
-                if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-                    raise
-                reason = " ".join(str(error).split("\n\n")[0].split())
-                log.warning("torch.compile does not work here (%s); going on without it.", reason)
-                self._stance = "force_eager"
-            with torch.compiler.set_stance(self._stance):
-                return self.model(images)
+            torch.compiler.cudagraph_mark_step_begin()
+            return self._compilation.run(lambda: self.model(images))
 
     def panoptic(
         self, output: Any, input_sizes: Sequence[tuple[int, int]], output_sizes: Sequence[tuple[int, int]]
@@ -145,10 +126,3 @@ def _fold(conv: Any, norm: Any) -> None:
     conv.weight, conv.bias = fuse_conv_bn_weights(
         conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     )
-
-
-def _parts_to_compile(model: PanopticModel) -> list[nn.Module]:
-    names = COMPILED_PARTS.get(model.config.architecture)
-    if names is None:
-        return [model]
-    return [part for name in names if isinstance(part := getattr(model, name), nn.Module)]

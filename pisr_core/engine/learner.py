@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pisr_core.config import TrainConfig
+from pisr_core.engine.checkpointing import checkpoint_activations
+from pisr_core.engine.compiling import Compilation, parts_to_compile
 from pisr_core.engine.optimization import build_optimizer, build_scheduler
 from pisr_core.engine.synchronized_norms import synchronize_norms
 from pisr_core.structures import TrainingBatch
@@ -38,7 +40,11 @@ class Learner:
         self.accelerator = accelerator
         # Convolutions are fastest in this layout, on the CPU as on the GPU.
         self.model = model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Before the model is changed in place: its copy is evaluated only.
         self.average = _average(self.model, config.ema) if config.ema else None
+        if config.checkpointing:
+            checkpoint_activations(self.model)
+        self._compilation = Compilation(parts_to_compile(self.model)) if config.compile else None
         self.optimizer = build_optimizer(self.model, config)
         self.scheduler = build_scheduler(self.optimizer, config)
         self._forward, self._update = accelerator.prepare(self.model, self.optimizer)
@@ -53,7 +59,7 @@ class Learner:
         """Learning rate of the next step, the highest of all groups."""
         return max(float(lr) for lr in self.scheduler.get_last_lr())
 
-    def step(self, step: int, batches: Iterable[TrainingBatch]) -> dict[str, float]:
+    def step(self, step: int, batches: Sequence[TrainingBatch]) -> dict[str, float]:
         """One optimiser step.
 
         All its randomness follows from the seed, the step, the micro-batch and the process, so that a
@@ -67,16 +73,22 @@ class Learner:
             The weighted loss terms of this process, averaged over the micro-batches. Where one is not finite, neither
             are the weights from now on.
         """
-        names: list[str] = []
-        terms: list[Tensor] = []
+        if self._compilation is None:
+            losses = self._gradients(step, batches)
+        else:
+            losses = self._compilation.run(lambda: self._gradients(step, batches))
+        self._descend()
+        means = torch.stack(list(losses.values())).tolist()  # the step's only wait for the device
+        return dict(zip(losses, means, strict=True))
+
+    def _gradients(self, step: int, batches: Sequence[TrainingBatch]) -> dict[str, Tensor]:
+        """Sets the gradients to those of all micro-batches. Returns the means of the loss terms."""
+        self._update.zero_grad()  # there are some only where compiling failed on the way
+        all_losses = []
         for number, batch in enumerate(batches, start=1):
             torch.manual_seed(random_seed(self.config.seed, step, number, self.accelerator.process_index))
-            losses = self._backward(batch.to(self.accelerator.device), last=number == self.config.accumulate)
-            names = list(losses)
-            terms.append(torch.stack(list(losses.values())).detach())
-        self._descend()
-        means = torch.stack(terms).mean(dim=0).tolist()  # the step's only wait for the device
-        return dict(zip(names, means, strict=True))
+            all_losses.append(self._backward(batch.to(self.accelerator.device), last=number == self.config.accumulate))
+        return {name: torch.stack([losses[name].detach() for losses in all_losses]).mean() for name in all_losses[0]}
 
     def _backward(self, batch: TrainingBatch, last: bool) -> Mapping[str, Tensor]:
         """Adds a micro-batch's gradients; processes exchange them with the last one of the step."""
@@ -97,6 +109,10 @@ class Learner:
         self.scheduler.step()
         if self.average:
             self.average.update_parameters(self.model)
+
+    def evaluating(self) -> AbstractContextManager[Any]:
+        """For evaluations while training: `train.compile` is for its steps, else each of their sizes was compiled."""
+        return nullcontext() if self._compilation is None else torch.compiler.set_stance("force_eager")
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next steps depend on."""

@@ -13,6 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from pisr_core.atomic import written_whole
 from pisr_core.config import Config
+from pisr_core.engine.metrics_file import metrics_record
 from pisr_core.errors import OutputError
 
 
@@ -58,6 +59,11 @@ class StepRecord:
         """Eq. 1."""
         return sum(self.losses.values())
 
+    def scalars(self) -> dict[str, float]:
+        """What curves show: `loss`, its terms as `loss/…`, `lr`, `images_per_second`."""
+        terms = {f"loss/{name}": value for name, value in self.losses.items()}
+        return {"loss": self.loss, **terms, "lr": self.lr, "images_per_second": self.images_per_second}
+
 
 @dataclass(frozen=True)
 class EvaluationRecord:
@@ -74,6 +80,16 @@ class EvaluationRecord:
     pq: float
     best: bool
     scores: Mapping[str, Any]
+
+    def scalars(self) -> dict[str, float]:
+        """What curves show: `panoptic/<group>/<pq, sq, rq>` and `semantic/miou`, as far as they are defined."""
+        scores = {
+            f"panoptic/{group}/{key}": self.scores["panoptic"][group][key]
+            for group in ("all", "things", "stuff")
+            for key in ("pq", "sq", "rq")
+        }
+        scores["semantic/miou"] = self.scores["semantic"]["miou"]
+        return {name: value for name, value in scores.items() if value is not None}
 
 
 class TrainListener:
@@ -205,19 +221,11 @@ class TensorBoardListener(TrainListener):
     def on_step(self, record: StepRecord) -> None:
         """Scalars `loss/…`, `lr`, `images_per_second`."""
         if record.step % self._every == 0:
-            terms = {f"loss/{name}": value for name, value in record.losses.items()}
-            rates = {"lr": record.lr, "images_per_second": record.images_per_second}
-            self._write(record.step, {"loss": record.loss, **terms, **rates})
+            self._write(record.step, record.scalars())
 
     def on_evaluation(self, record: EvaluationRecord) -> None:
         """Scalars `panoptic/<group>/<pq, sq, rq>` and `semantic/miou`, as far as they are defined."""
-        scores = {
-            f"panoptic/{group}/{key}": record.scores["panoptic"][group][key]
-            for group in ("all", "things", "stuff")
-            for key in ("pq", "sq", "rq")
-        }
-        scores["semantic/miou"] = record.scores["semantic"]["miou"]
-        self._write(record.step, {name: value for name, value in scores.items() if value is not None})
+        self._write(record.step, record.scalars())
 
     def on_end(self) -> None:
         """Closes the file."""
@@ -248,9 +256,8 @@ def _lines_until(path: Path, start: StartRecord) -> list[str]:
     if not path.exists():
         return kept
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
-        try:
-            record = json.loads(line)
-        except ValueError:
+        record = metrics_record(line)
+        if record is None:
             break
         if record["step"] <= (start.evaluated_step if "evaluation" in record else start.step):
             kept.append(line)

@@ -23,6 +23,7 @@ from pisr_core.engine.interruption import StopRequest
 from pisr_core.engine.learner import Learner
 from pisr_core.engine.listeners import Audience, EvaluationRecord, StartRecord, StepRecord
 from pisr_core.engine.locking import only_process
+from pisr_core.engine.memory import TrainingMemory, TrainingMeter
 from pisr_core.engine.state import Progress, RunFolder, TrainingState, read_state, save_state
 from pisr_core.errors import DataError, DeviceError, TrainingError
 from pisr_core.structures import PanopticDataset, TrainingBatch
@@ -52,6 +53,7 @@ class Trainer:
         audience: who hears of it; nobody but in the main process.
         resumed: whether it continues the run that lies in the folder.
         reinitialised: tensors that the given weights did not fit.
+        memory: what `run` took in this process, `None` where nobody tells.
     """
 
     config: Config
@@ -65,6 +67,7 @@ class Trainer:
     audience: Audience
     resumed: bool = False
     reinitialised: tuple[str, ...] = ()
+    memory: TrainingMemory | None = None
     _durations: deque[float] = field(default_factory=lambda: deque(maxlen=RATE_STEPS))
     _saved_step: int = 0
 
@@ -75,6 +78,7 @@ class Trainer:
             PisrError: see `pisr_core.engine.trainer.train`. What is saved is whole.
         """
         self._saved_step = self.progress.step
+        meter = TrainingMeter(self.learner.accelerator.device, self.images_at_once)
         with ExitStack() as stack:
             if self._is_main:
                 stack.enter_context(only_process(self.folder.lock))
@@ -83,10 +87,17 @@ class Trainer:
             self.audience.on_start(self._start_record())
             stop = stack.enter_context(StopRequest())
             stack.enter_context(self._device_faults_explained())
-            self._make_steps(stop)
+            self._make_steps(stop, meter)
+            self.memory = meter.result()
         stop.obey()
 
-    def _make_steps(self, stop: StopRequest) -> None:
+    @property
+    def images_at_once(self) -> int:
+        """Of a micro-batch in this process."""
+        train = self.config.train
+        return train.batch_size // (train.accumulate * self.learner.accelerator.num_processes)
+
+    def _make_steps(self, stop: StopRequest, meter: TrainingMeter) -> None:
         self.learner.model.train()
         if self._evaluation_is_due() and self._close_step(stop):  # stopped in or before that evaluation
             return
@@ -99,6 +110,7 @@ class Trainer:
                     raise
                 return  # the signal ended the loading processes too
             self._make_step(step, batches)
+            meter.step_done()
             if self._close_step(stop):
                 return
 
@@ -177,19 +189,20 @@ class Trainer:
                 raise _Interrupted
 
         try:
-            result = evaluate(
-                self.learner.evaluated,
-                self.val_set,
-                config.data,
-                accelerator.device,
-                batch_size=config.train.batch_size // (config.train.accumulate * accelerator.num_processes),
-                workers=config.data.workers,
-                limit=config.train.eval_images,
-                progress=progress,
-                rank=accelerator.process_index,
-                world_size=accelerator.num_processes,
-                instances=False,  # AP takes longer than all other scores; `pisr eval` counts it
-            )
+            with self.learner.evaluating():
+                result = evaluate(
+                    self.learner.evaluated,
+                    self.val_set,
+                    config.data,
+                    accelerator.device,
+                    batch_size=self.images_at_once,
+                    workers=config.data.workers,
+                    limit=config.train.eval_images,
+                    progress=progress,
+                    rank=accelerator.process_index,
+                    world_size=accelerator.num_processes,
+                    instances=False,  # AP takes longer than all other scores; `pisr eval` counts it
+                )
         except _Interrupted:
             return False
         self._note_scores(result.to_json())
@@ -260,9 +273,9 @@ class Trainer:
         train, crop = self.config.train, self.config.data.crop
         return (
             f"It trained with train.batch_size = {train.batch_size}, train.accumulate = {train.accumulate}, "
-            f"data.crop = {list(crop)}, train.precision = '{train.precision}'. Raise train.accumulate, which cuts the "
-            "same batch into smaller parts and may change when a run resumes; or start a new run with a smaller "
-            "train.batch_size or data.crop, or with train.precision = 'bf16'."
+            f"data.crop = {list(crop)}, train.precision = '{train.precision}'. Set train.checkpointing = true, or "
+            "raise train.accumulate, which cuts the same batch into smaller parts; both may change when a run resumes. "
+            "Or start a new run with a smaller train.batch_size or data.crop, or with train.precision = 'bf16'."
         )
 
     def _start_record(self) -> StartRecord:

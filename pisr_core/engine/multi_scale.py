@@ -58,7 +58,9 @@ class View:
     def undo(self, maps: Float[Tensor, "b c _ _"]) -> Float[Tensor, "b c h w"]:
         """Maps predicted from the view, on the stride-4 grid of the images."""
         height, width = self.image_size
-        return _resize(maps.float().flip(3) if self.mirrored else maps.float(), (height // STRIDE, width // STRIDE))
+        # A copy at every size, for a model with CUDA graphs writes its next prediction where it wrote this one.
+        maps = maps.to(torch.float32, copy=True)
+        return _resize(maps.flip(3) if self.mirrored else maps, (height // STRIDE, width // STRIDE))
 
     def undo_offsets(self, offsets: Float[Tensor, "b 2 _ _"]) -> Float[Tensor, "b 2 h w"]:
         """The same for (y, x) vectors, which are scaled and mirrored themselves."""

@@ -13,13 +13,14 @@ from pathlib import Path
 import torch
 
 from pisr_core.data.loading import evaluation_batch
-from pisr_core.engine.evaluation import inference, run
-from pisr_core.engine.pipeline import mapped_ahead, worker_pool
+from pisr_core.engine.evaluation import inference
+from pisr_core.engine.large_images import WAITING_PIXELS, network_config, predicted_maps
 from pisr_core.engine.prediction_files import Predicted, PredictedImage, PredictionWriter, with_films
-from pisr_core.engine.prediction_inputs import Inputs, Prepared, grouped, joined, prepare
+from pisr_core.engine.prediction_inputs import Input, Inputs, Prepared, grouped, joined, prepare
 from pisr_core.engine.video import VIDEO_SUFFIXES
 from pisr_core.errors import DataError
 from pisr_core.models import PanopticModel
+from pisr_core.pipeline import mapped_ahead, worker_pool
 from pisr_core.structures import PanopticSegmentation, Sample
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -48,6 +49,7 @@ def predict(
     device: torch.device,
     progress: Callable[[int, int], None] | None = None,
     batch_size: int = 1,
+    max_side: int | None = None,
 ) -> PredictionReport:
     """Writes `out/panoptic.json`, `out/panoptic/*.png` (COCO's format, with scores) and `out/overlay/*.jpg`.
 
@@ -55,7 +57,8 @@ def predict(
     the pictures become the film `overlay/clip.mp4`. Images of equal names get a number. An unreadable image is
     skipped.
 
-    Threads read images ahead of the network, and draw and write behind it; a few images wait at most.
+    Threads read images ahead of the network, and draw and write behind it; a few images wait at most, of huge ones
+    one. These are scaled down for the network, for merging and for pictures (`engine.large_images`).
 
     Args:
         model: is on `device`.
@@ -64,9 +67,11 @@ def predict(
         device: where the model computes.
         progress: called with (done, total) after each image; a film's frames count when it is opened.
         batch_size: most images at once; they are neighbours of one padded size.
+        max_side: longest side that the network sees, pixels; `None` for that of the model's config, with a limit.
 
     Raises:
         DataError: the paths lead to no image at all.
+        DeviceError: out of memory.
         OutputError: a file cannot be written.
     """
     files, failed = find_images(paths, exclude=out, suffixes=IMAGE_SUFFIXES | VIDEO_SUFFIXES)
@@ -81,8 +86,8 @@ def predict(
             progress(len(written) + len(skipped), inputs.total)
 
     def predicted() -> Iterator[Predicted]:
-        read = partial(prepare, config=model.config.data, size_divisor=model.size_divisor)
-        ahead = mapped_ahead(read, inputs, pool, threads + batch_size)
+        read = partial(prepare, config=model.config.data, size_divisor=model.size_divisor, max_side=max_side)
+        ahead = mapped_ahead(read, inputs, pool, threads + batch_size, Input.pixels, WAITING_PIXELS)
         for item, panoptic in _panoptic_maps(model, ahead, device, batch_size):
             if panoptic is None:
                 skipped.append(item.error)
@@ -91,13 +96,17 @@ def predict(
                 entry = writer.reserve(item.input.number, item.input.name)
                 yield Predicted(item.input, item.sample, panoptic, entry)
 
+    def pixels(image: Predicted) -> int:
+        return image.panoptic.ids.size
+
     writer = PredictionWriter(out, model.categories)
+    write = writer.write_files
     threads = min(os.cpu_count() or 1, MOST_THREADS)
     with (
         writer,
         worker_pool(threads) as pool,
         inference(model),
-        closing(with_films(mapped_ahead(writer.write_files, predicted(), pool, threads))) as images,
+        closing(with_films(mapped_ahead(write, predicted(), pool, threads, pixels, WAITING_PIXELS))) as images,
     ):
         for image in images:
             written.append(image)
@@ -118,14 +127,16 @@ def _panoptic_maps(
             yield from ((item, None) for item in group)
             continue
         batch = joined(batches)
-        results = run(model, batch.pin_memory() if device.type == "cuda" else batch, device)
-        yield from ((item, result.panoptic) for item, result in zip(group, results, strict=True))
+        yield from zip(
+            group, predicted_maps(model, batch.pin_memory() if device.type == "cuda" else batch, device), strict=True
+        )
 
 
 def predict_sample(model: PanopticModel, sample: Sample, device: torch.device) -> PanopticSegmentation:
     """One image's panoptic map at its own size; the network sees it at the preset's evaluation size."""
-    batch = evaluation_batch([sample], model.config.data, model.size_divisor)
-    return run(model, batch, device)[0].panoptic
+    config = network_config(sample.file_name, (sample.image.shape[1], sample.image.shape[2]), model.config.data)
+    batch = evaluation_batch([sample], config, model.size_divisor)
+    return predicted_maps(model, batch, device)[0]
 
 
 def find_images(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
+from torchvision.transforms.v2 import functional as transform
 
 from pisr_core.atomic import written_whole
 from pisr_core.data.coco_files import CocoPanopticWriter, ReservedImage
+from pisr_core.engine.large_images import MAP_PIXELS, PICTURE_SIDE, bounded_size, nearest_resized
 from pisr_core.engine.prediction_inputs import Film, Input
 from pisr_core.engine.video import written_video
 from pisr_core.structures import Category, PanopticSegmentation, Sample
@@ -84,8 +86,7 @@ class PredictionWriter(CocoPanopticWriter):
         """Writes an image's map and picture; several threads may do so at once. A frame's picture is drawn only."""
         item, panoptic = predicted.input, predicted.panoptic
         png = self.write(predicted.entry, panoptic)
-        pixels = predicted.sample.image.permute(1, 2, 0).contiguous().numpy()
-        picture = overlay(pixels, panoptic, self.categories)
+        picture = _picture(predicted.sample, panoptic, self.categories)
         if item.film is not None:
             path = self.pictures / f"{item.film.name}.mp4"
             return Written(PredictedImage(item.source, png, path, len(panoptic.segments)), item.film, picture)
@@ -93,6 +94,19 @@ class PredictionWriter(CocoPanopticWriter):
         with written_whole(path, sync=False) as part:
             Image.fromarray(picture).save(part, format="JPEG", quality=92)
         return Written(PredictedImage(item.source, png, path, len(panoptic.segments)))
+
+
+def _picture(
+    sample: Sample, panoptic: PanopticSegmentation, categories: tuple[Category, ...]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The overlay, of an image that is too large at a smaller size."""
+    pixels = sample.image.permute(1, 2, 0).numpy()
+    own = (pixels.shape[0], pixels.shape[1])
+    size = bounded_size(own, MAP_PIXELS, PICTURE_SIDE)
+    if size == own:
+        return overlay(np.ascontiguousarray(pixels), panoptic, categories)
+    smaller = transform.resize(sample.image, list(size), antialias=True).permute(1, 2, 0).contiguous().numpy()
+    return overlay(smaller, replace(panoptic, ids=nearest_resized(panoptic.ids, size)), categories)
 
 
 def with_films(written: Iterable[Written]) -> Generator[PredictedImage]:

@@ -11,11 +11,12 @@ import torch
 from jaxtyping import UInt8
 
 from pisr_core.config import DataConfig
-from pisr_core.data.images import read_image
+from pisr_core.data.images import image_size, read_image
 from pisr_core.data.loading import EvaluationBatch, evaluation_batch
-from pisr_core.engine.pipeline import read_ahead
+from pisr_core.engine.large_images import network_config
 from pisr_core.engine.video import VIDEO_SUFFIXES, Video
 from pisr_core.errors import DataError
+from pisr_core.pipeline import read_ahead
 from pisr_core.structures import Sample
 
 FRAMES_AHEAD = 8
@@ -54,6 +55,18 @@ class Input:
     film: Film | None = None
     frame: UInt8[np.ndarray, "H W 3"] | None = None
     error: str = ""
+
+    def pixels(self) -> int:
+        """How many the image has, from its header; 0 where there is none to read."""
+        if self.error:
+            return 0
+        if self.frame is not None:
+            return self.frame.shape[0] * self.frame.shape[1]
+        try:
+            height, width = image_size(self.source, upright=False)
+        except DataError:
+            return 0
+        return height * width
 
 
 @dataclass(frozen=True)
@@ -123,8 +136,8 @@ class Inputs:
         return Input(self._number, path, name, film, frame, error)
 
 
-def prepare(item: Input, config: DataConfig, size_divisor: int) -> Prepared:
-    """Reads an image, resizes it to its evaluation size and pads it."""
+def prepare(item: Input, config: DataConfig, size_divisor: int, max_side: int | None = None) -> Prepared:
+    """Reads an image, resizes it to its evaluation size, or to a longest side, and pads it."""
     if item.error:
         return Prepared(item, None, item.error)
     try:
@@ -133,7 +146,8 @@ def prepare(item: Input, config: DataConfig, size_divisor: int) -> Prepared:
         else:
             image = torch.from_numpy(item.frame).permute(2, 0, 1).contiguous()
         sample = Sample(image, None, item.number, item.name)
-        return Prepared(item, evaluation_batch([sample], config, size_divisor))
+        limited = network_config(str(item.source), (image.shape[1], image.shape[2]), config, max_side)
+        return Prepared(item, evaluation_batch([sample], limited, size_divisor))
     except DataError as error:
         return Prepared(item, None, str(error))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import subprocess
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 import torch
 
 from pisr_core.engine.interruption import StopRequest
+from pisr_core.engine.metrics_file import metrics_record
 from pisr_core.engine.state import RunFolder
 from pisr_core.errors import TrainingError
 
@@ -162,8 +162,8 @@ def machine_slots(count: int | None = None, device: str | None = None) -> list[S
 
 def last_step(metrics: Path) -> int:
     """The step of the last whole line of a `metrics.jsonl`, 0 without any."""
-    lines = [line for line in _tail(metrics).splitlines(keepends=True) if line.endswith(b"\n")]
-    return int(json.loads(lines[-1])["step"]) if lines else 0
+    records = (metrics_record(line.decode("utf-8", errors="replace")) for line in reversed(_tail(metrics).splitlines()))
+    return next((int(record["step"]) for record in records if record), 0)
 
 
 def _end(runs: Iterable[_Process]) -> None:

@@ -20,8 +20,15 @@ logger = logging.getLogger(__name__)
 STATE = Path("state", "training.pt")
 """Where the state lies in a run's folder."""
 
-FREE_SETTINGS = ("data.workers", "train.accumulate", "train.log_every", "train.save_every")
-"""What may change when a run resumes. Of these only `train.accumulate` changes a number."""
+FREE_SETTINGS = (
+    "data.workers",
+    "train.accumulate",
+    "train.checkpointing",
+    "train.compile",
+    "train.log_every",
+    "train.save_every",
+)
+"""What may change when a run resumes. Of these only `train.accumulate` changes numbers by more than rounding."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from pisr_core.atomic import written_whole
 from pisr_core.config import Config
 from pisr_core.data import build_dataset
 from pisr_core.engine.finetune import load_fitting_weights
+from pisr_core.engine.metrics_file import metrics_record
 from pisr_core.engine.processes import Slot, Training, train_all
 from pisr_core.engine.state import RunFolder, changed_settings
 from pisr_core.errors import ConfigError, DataError, TrainingError
@@ -289,7 +289,7 @@ def _training(study: Study, run: Run) -> Training:
 def _read(path: Path, columns: tuple[str, ...]) -> ResultsTable:
     if not path.exists():
         return ResultsTable(columns)
-    table = ResultsTable.read_csv(path)
+    table = ResultsTable.read_csv(path, numbers=columns[1:])
     if table.columns != columns:
         raise DataError(f"{path}: has the columns of another dataset or version. Choose another --out.")
     return table
@@ -300,8 +300,21 @@ def _row(table: ResultsTable, run: Run) -> dict[str, Cell] | None:
 
 
 def _scores(run: Run, folder: RunFolder, categories: Sequence[Category]) -> dict[str, Cell]:
-    """The row of a run, from its last evaluation."""
-    scores = _last_evaluation(folder.metrics)
+    """The row of a run, from its last evaluation.
+
+    Raises:
+        DataError: the file of its metrics is damaged.
+    """
+    try:
+        return _row_of(run, _last_evaluation(folder.metrics), categories)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise DataError(
+            f"{folder.metrics}: holds no whole evaluation ({str(error)[:100]}). Remove {folder.path} and call again, "
+            "which trains it anew."
+        ) from error
+
+
+def _row_of(run: Run, scores: Mapping[str, Any], categories: Sequence[Category]) -> dict[str, Cell]:
     panoptic = scores["panoptic"]
     row: dict[str, Cell] = {"variant": run.variant, "seed": run.seed, "steps": run.config.train.steps}
     row |= {"pq": panoptic["all"]["pq"], "sq": panoptic["all"]["sq"], "rq": panoptic["all"]["rq"]}
@@ -315,5 +328,6 @@ def _scores(run: Run, folder: RunFolder, categories: Sequence[Category]) -> dict
 
 
 def _last_evaluation(metrics: Path) -> dict[str, Any]:
-    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-    return next(line["evaluation"] for line in reversed(lines) if "evaluation" in line)
+    records = [metrics_record(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    evaluations = [record["evaluation"] for record in records if record and "evaluation" in record]
+    return evaluations[-1]

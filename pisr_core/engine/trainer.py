@@ -21,6 +21,7 @@ from pisr_core.engine.finetune import load_fitting_weights
 from pisr_core.engine.learner import Learner
 from pisr_core.engine.listeners import Audience, JsonLinesListener, TensorBoardListener, TrainListener
 from pisr_core.engine.loop import Trainer
+from pisr_core.engine.memory import TrainingMemory
 from pisr_core.engine.state import Progress, RunFolder, check_same_run, read_state
 from pisr_core.errors import ConfigError
 from pisr_core.models import build_model
@@ -35,11 +36,13 @@ class TrainResult:
         folder: the run's files.
         progress: the steps done and the PQ reached.
         reinitialised: tensors that `weights` did not fit and that started from their initial values.
+        memory: what this process needed, `None` where that is unknown.
     """
 
     folder: RunFolder
     progress: Progress
     reinitialised: tuple[str, ...] = ()
+    memory: TrainingMemory | None = None
 
 
 def train(
@@ -77,7 +80,7 @@ def train(
     """
     trainer = build_trainer(config, root, out, weights=weights, resume=resume, device=device, listeners=listeners)
     trainer.run()
-    return TrainResult(trainer.folder, trainer.progress, trainer.reinitialised)
+    return TrainResult(trainer.folder, trainer.progress, trainer.reinitialised, trainer.memory)
 
 
 def build_trainer(

@@ -50,7 +50,7 @@ class OnnxFormat(Format):
             import onnxruntime
             import onnxscript  # noqa: F401
         except ModuleNotFoundError as error:
-            raise ConfigError(f"ONNX needs {error.name}, which is not installed: pip install 'pisr[export]'") from None
+            raise ConfigError(f"ONNX needs {error.name}, which is not installed: pip install '.[export]'") from None
         self.runtime = onnxruntime
 
     def serialize(self, program: ExportedProgram, outputs: tuple[str, ...], metadata: Mapping[str, Any]) -> bytes:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 
 from pisr_core.data.coco_files import (
@@ -20,6 +19,7 @@ from pisr_core.errors import DataError
 from pisr_core.metrics.overlaps import Overlaps, segment_overlaps
 from pisr_core.metrics.result import EvaluationResult
 from pisr_core.metrics.scores import Scores
+from pisr_core.pipeline import mapped_ahead, worker_pool
 from pisr_core.structures import PanopticSegmentation
 
 log = logging.getLogger(__name__)
@@ -66,12 +66,13 @@ def evaluate_files(
     file_names = {image.id: image.file_name for image in truths.images}
     areas = _listed_areas(annotations_json)
     wrong_areas = 0
-    pairs = zip(truths.annotations, _read_ahead(read, truths.annotations), strict=True)
-    for done, (image_id, (prediction, truth, overlaps)) in enumerate(pairs, start=1):
-        scores.add(image_id, file_names[image_id], prediction, overlaps, truth)
-        wrong_areas += _count_wrong_areas(overlaps, areas.get(image_id, {}))
-        if progress is not None:
-            progress(done, len(truths.annotations))
+    with worker_pool(os.cpu_count() or 1) as pool:  # decoding does not hold Python's lock
+        pairs = zip(truths.annotations, mapped_ahead(read, truths.annotations, pool, IMAGES_AHEAD), strict=True)
+        for done, (image_id, (prediction, truth, overlaps)) in enumerate(pairs, start=1):
+            scores.add(image_id, file_names[image_id], prediction, overlaps, truth)
+            wrong_areas += _count_wrong_areas(overlaps, areas.get(image_id, {}))
+            if progress is not None:
+                progress(done, len(truths.annotations))
     if wrong_areas:
         log.warning(
             "%s: the area of %d segments is not that of the PNGs, which is used here.",
@@ -96,21 +97,6 @@ def _read_pair(
             f"{prediction_dir / predicted.file_name} against {truth_dir / annotated.file_name}: {error} "
             "Write the PNG and its JSON from the same map."
         ) from None
-
-
-def _read_ahead(read: Callable[[int | str], _Pair], image_ids: Iterable[int | str]) -> Iterator[_Pair]:
-    """What `read` gives for each id, in order, a few images ahead in threads: decoding does not hold Python's lock."""
-    with ThreadPoolExecutor() as pool:
-        waiting: deque[Future[_Pair]] = deque()
-        try:
-            for image_id in image_ids:
-                waiting.append(pool.submit(read, image_id))
-                if len(waiting) > IMAGES_AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _check_complete(predictions: CocoPanopticFile, truths: CocoPanopticFile, path: Path) -> None:

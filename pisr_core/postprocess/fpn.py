@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from pisr_core.config import Config
@@ -21,32 +21,41 @@ from pisr_core.structures import (
     Segment,
 )
 
+Placed = tuple[tuple[slice, slice], Tensor]
+"""An instance's rows and columns of the image, and a mask of them, Bool[Tensor, "rows columns"]."""
 
-def stack_instances(masks: Bool[Tensor, "k H W"], overlap: float) -> tuple[Int[Tensor, "H W"], list[int]]:
-    """Lays instances beneath each other, the first on top.
+
+def stack_instances(
+    instances: Iterable[Placed], size: tuple[int, int], overlap: float, device: torch.device
+) -> tuple[Int[Tensor, "H W"], list[int]]:
+    """Lays instances beneath each other, the first on top. Memory and time go with each one's window, not the image.
 
     Args:
-        masks: the most confident first.
+        instances: the most confident first; each is let go before the next is asked for.
+        size: (H, W) of the image.
         overlap: an instance of which those above hide a larger share is left out.
+        device: where the masks are.
 
     Returns:
         The segment of each pixel, from 1 in the order of the instances that stay, and the positions of these.
     """
-    ids = torch.zeros(masks.shape[1:], dtype=torch.int32, device=masks.device)
-    count = torch.zeros((), dtype=torch.int32, device=masks.device)
-    stays = torch.zeros(len(masks), dtype=torch.bool, device=masks.device)
-    for position, mask in enumerate(masks):
-        area, hidden = mask.sum(), (mask & (ids != VOID_ID)).sum()
+    ids = torch.zeros(size, dtype=torch.int32, device=device)
+    count = torch.zeros((), dtype=torch.int32, device=device)
+    stays = []
+    for window, mask in instances:
+        below = ids[window]
+        free = mask & (below == VOID_ID)
+        area, seen = mask.sum(), free.sum()
         # In double precision, for a share that equals the threshold stays.
-        stays[position] = (area > 0) & (hidden.double() / area <= overlap)
-        count = count + stays[position]
-        ids = torch.where(mask & (ids == VOID_ID) & stays[position], count, ids)
-    return ids, stays.nonzero().flatten().tolist()
+        stays.append((area > 0) & ((area - seen).double() / area <= overlap))
+        count = count + stays[-1]
+        ids[window] = torch.where(free & stays[-1], count, below)
+    return ids, torch.stack(stays).nonzero().flatten().tolist() if stays else []
 
 
 def merge_fpn(
     semantic: Int[Tensor, "H W"],
-    masks: Bool[Tensor, "k H W"],
+    place: Callable[[int], Placed],
     scores: Float[Tensor, " k"],
     *,
     overlap: float,
@@ -57,7 +66,7 @@ def merge_fpn(
 
     Args:
         semantic: 0 for things, else the stuff label of each pixel.
-        masks: of the detections, at the result's size.
+        place: gives the mask of a detection at the result's size.
         scores: of the detections.
         overlap: an instance of which better ones hide a larger share is left out.
         stuff_area: stuff of which fewer pixels are visible is void.
@@ -69,7 +78,8 @@ def merge_fpn(
     """
     order = scores.argsort(descending=True, stable=True)
     order = order[scores[order].double() >= score_threshold]
-    ids, kept = stack_instances(masks[order], overlap)
+    size = (semantic.shape[0], semantic.shape[1])
+    ids, kept = stack_instances(map(place, order.tolist()), size, overlap, semantic.device)
     free = ids == VOID_ID
     areas = torch.bincount(semantic[free]).tolist()
     stuff = [label for label, area in enumerate(areas) if label > 0 and area >= max(stuff_area, 1)]
@@ -109,7 +119,7 @@ def fpn_panoptic(
     confidence, semantic = logits.max(dim=0)
     ids, kept, stuff = merge_fpn(
         semantic,
-        _masks(detections.masks[confident], detections.boxes[confident], input_size, output_size),
+        placement(detections.masks[confident], detections.boxes[confident], input_size, output_size),
         scores,
         overlap=config.fpn.merge_overlap,
         stuff_area=round(config.merge.stuff_area * semantic.numel()),
@@ -129,15 +139,28 @@ def fpn_panoptic(
     return PanopticResult(panoptic, _class_map(panoptic, logits, stuff_ids))
 
 
-def _masks(
+def placement(
     masks: Float[Tensor, "k m m"],
     boxes: Float[Tensor, "k 4"],
     input_size: tuple[int, int],
     output_size: tuple[int, int],
-) -> Bool[Tensor, "k H W"]:
-    """Binary masks at the output's size."""
+) -> Callable[[int], Placed]:
+    """What gives the binary mask of a detection at the output's size: of all at once, K×H×W would not fit."""
     scale = [out / own for out, own in zip(output_size, input_size, strict=True)]
-    return paste_masks(masks, boxes * boxes.new_tensor([scale[1], scale[0]] * 2), output_size) >= 0.5
+    boxes = boxes * boxes.new_tensor([scale[1], scale[0]] * 2)
+    # A pixel more on each side, for the edges are rounded; beyond the box a mask is below one half.
+    first, last = boxes[:, :2].floor() - 1, boxes[:, 2:].ceil() + 1
+    limits = boxes.new_tensor(output_size[::-1])
+    edges = torch.cat((first.clamp(min=0).minimum(limits), last.clamp(min=0).minimum(limits)), dim=1)
+    windows = edges.long().tolist()
+
+    def place(detection: int) -> Placed:
+        left, top, right, bottom = windows[detection]
+        window = slice(top, max(bottom, top)), slice(left, max(right, left))
+        chosen = slice(detection, detection + 1)
+        return window, paste_masks(masks[chosen], boxes[chosen], output_size, window)[0] >= 0.5
+
+    return place
 
 
 def _class_map(panoptic: PanopticSegmentation, logits: Tensor, stuff_ids: Sequence[int]) -> np.ndarray:

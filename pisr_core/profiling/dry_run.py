@@ -18,16 +18,16 @@ from pisr_core.data.loading import worker_count
 from pisr_core.engine.device import device_error
 from pisr_core.engine.evaluation import evaluate
 from pisr_core.engine.loop import Trainer
+from pisr_core.engine.memory import TrainingMeter
 from pisr_core.engine.trainer import build_trainer
 from pisr_core.errors import TrainingError
-from pisr_core.profiling.speed import PeakMemory
 
 TRIALS = 2
 """Steps and evaluations that are made. The first ones warm up; the last ones are measured."""
 
 LESS_MEMORY = (
-    "Raise train.accumulate, which cuts the same batch into smaller parts, or choose a smaller train.batch_size or "
-    "data.crop, or train.precision = 'bf16'."
+    "Set train.checkpointing = true, raise train.accumulate, which cuts the same batch into smaller parts, or choose a "
+    "smaller train.batch_size or data.crop, or train.precision = 'bf16'."
 )
 
 
@@ -48,6 +48,7 @@ class DryRun:
         workers: processes that will do it meanwhile; with 0 the step waits for it.
         evaluation_seconds: an image of the validation split, read, predicted and compared.
         memory: bytes at the peak: of torch on a GPU, of the process beyond its start on Linux' CPU, `None` elsewhere.
+        image_memory: bytes that each image of a micro-batch adds to what is held between steps.
         images_per_second: of all processes together, evaluations left out.
         estimated_seconds: the whole run.
         disk: bytes of the checkpoints and the state, and of the copy beside them while one is written.
@@ -67,6 +68,7 @@ class DryRun:
     workers: int
     evaluation_seconds: float
     memory: int | None
+    image_memory: int | None
     images_per_second: float
     estimated_seconds: float
     disk: int
@@ -91,14 +93,15 @@ def dry_run(
     """
     trainer = build_trainer(_without_workers(config), root, out, weights=weights, device=device)
     accelerator, train = trainer.learner.accelerator, config.train
-    memory = PeakMemory(accelerator.device)
+    meter = TrainingMeter(accelerator.device, trainer.images_at_once)
     try:
-        first_losses, loading, computing = _try_steps(trainer)
+        first_losses, loading, computing = _try_steps(trainer, meter)
         evaluating = _try_evaluations(trainer)
     except (RuntimeError, MemoryError) as error:
         if (fault := device_error(error, LESS_MEMORY)) is None:
             raise
         raise fault from error
+    memory = meter.result()
     workers = worker_count(config.data.workers)
     pace = max(computing, loading / workers) if workers else computing + loading
     val_images = min(train.eval_images or len(trainer.val_set), len(trainer.val_set))
@@ -115,7 +118,8 @@ def dry_run(
         loading_seconds=loading,
         workers=workers,
         evaluation_seconds=evaluating,
-        memory=memory.bytes(),
+        memory=None if memory is None else memory.peak,
+        image_memory=None if memory is None else memory.image,
         images_per_second=train.batch_size / pace,
         estimated_seconds=train.steps * pace + evaluated * evaluating,
         disk=_disk(trainer),
@@ -145,7 +149,7 @@ def _without_workers(config: Config) -> Config:
     return replace(config, data=replace(config.data, workers=0))
 
 
-def _try_steps(trainer: Trainer) -> tuple[Mapping[str, float], float, float]:
+def _try_steps(trainer: Trainer, meter: TrainingMeter) -> tuple[Mapping[str, float], float, float]:
     """The first step's losses; the last one's seconds of reading and of computing."""
     config, learner = trainer.config.train, trainer.learner
     learner.model.train()
@@ -156,6 +160,7 @@ def _try_steps(trainer: Trainer) -> tuple[Mapping[str, float], float, float]:
         read = time.perf_counter()
         all_losses.append(learner.step(step, batches))  # waits for the device
         done = time.perf_counter()
+        meter.step_done()
         _check_finite(all_losses[-1], step)
     return all_losses[0], read - start, done - read
 
@@ -174,7 +179,8 @@ def _try_evaluations(trainer: Trainer) -> float:
     model, device = trainer.learner.evaluated, trainer.learner.accelerator.device
     for _ in range(TRIALS):
         start = time.perf_counter()
-        evaluate(model, trainer.val_set, trainer.config.data, device, workers=0, limit=1, instances=False)
+        with trainer.learner.evaluating():
+            evaluate(model, trainer.val_set, trainer.config.data, device, workers=0, limit=1, instances=False)
     return time.perf_counter() - start
 
 

@@ -6,13 +6,13 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
 from pisr_core.engine.evaluation import inference
+from pisr_core.engine.memory import PeakMemory
 from pisr_core.errors import ConfigError
 from pisr_core.models import PanopticModel
 
@@ -167,32 +167,3 @@ def _timed(work: Callable[[], object], device: torch.device) -> tuple[float, obj
 def _synchronize(device: torch.device) -> None:
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
-
-
-class PeakMemory:
-    """The most memory in use since it was made.
-
-    Args:
-        device: where.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.before = 0
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-        elif device.type == "cpu" and Path("/proc/self/clear_refs").exists():
-            Path("/proc/self/clear_refs").write_text("5")  # sets the peak to what is in use now
-            self.before = _resident_peak()
-
-    def bytes(self) -> int | None:
-        """Of torch on a GPU, of the process beyond its start on Linux' CPU; `None` elsewhere."""
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device)
-        return _resident_peak() - self.before if self.before else None
-
-
-def _resident_peak() -> int:
-    """Bytes of memory that the process held at most."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return 1024 * int(line.split()[1])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pisr_core import presets
 from pisr_core.config import Config
-from pisr_core.errors import DataError
+from pisr_core.errors import ConfigError, DataError
 from pisr_core.profiling.cost import categories_of, config_operations
 from pisr_core.results.plot import Series, draw_plot
 from pisr_core.results.table import Cell, ResultsTable
@@ -69,10 +69,10 @@ def read_results(path: Path) -> list[Result]:
         DataError: the file is missing, or lacks a column or a value.
         ConfigError: a preset or a setting that does not exist.
     """
-    table = ResultsTable.read_csv(path)
+    table = ResultsTable.read_csv(path, numbers=("pq",))
     naming = next((names for names in (("preset",), ("variant", "seed")) if {*names, "pq"} <= set(table.columns)), None)
     if naming is None:
-        raise DataError(f"{path}: its columns are {', '.join(table.columns)}; name two of them preset and pq.")
+        raise DataError(f"{path}: its columns are {', '.join(table.columns)[:200]}; name two of them preset and pq.")
     configs: dict[tuple[Cell, ...], Config] = {}
     qualities: dict[tuple[Cell, ...], list[float]] = defaultdict(list)
     for number, row in enumerate(table.rows, start=2):
@@ -80,7 +80,10 @@ def read_results(path: Path) -> list[Result]:
         if row[naming[0]] is None or isinstance(pq, bool) or not isinstance(pq, int | float):
             raise DataError(f"{path}, line {number}: needs a {naming[0]} and a number as its pq.")
         if model not in configs:
-            configs[model] = _config(row, path.parent)
+            try:
+                configs[model] = _config(row, path.parent)
+            except ConfigError as error:
+                raise ConfigError(f"{path}, line {number}: {error}") from error
         qualities[model].append(float(pq))
     return [Result(config, tuple(qualities[model])) for model, config in configs.items()]
 

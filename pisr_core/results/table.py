@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,9 @@ from pisr_core.errors import DataError
 
 Cell = str | int | float | bool | None
 """What a cell holds; `None` is an empty one."""
+
+LARGEST = 1e300
+"""Numbers beyond it are none that anything here writes."""
 
 
 @dataclass
@@ -49,8 +52,12 @@ class ResultsTable:
             writer.writerows(self.rows)
 
     @classmethod
-    def read_csv(cls, path: Path) -> ResultsTable:
+    def read_csv(cls, path: Path, numbers: Iterable[str] = ()) -> ResultsTable:
         """A table that `write_csv` wrote; whole numbers, other numbers, booleans and empty cells come back as such.
+
+        Args:
+            path: the file.
+            numbers: columns that hold numbers, or nothing, in every row.
 
         Raises:
             DataError: the file is missing or no such table.
@@ -65,7 +72,15 @@ class ResultsTable:
             raise DataError(
                 f"{path}: is no readable table of results ({str(error)[:200]}). Remove it to start anew."
             ) from error
+        for column in {*numbers} & {*table.columns}:
+            for position, row in enumerate(table.rows, start=2):
+                if not _is_number(row[column]):
+                    raise DataError(f"{path}, line {position}: {column} is no number. Mend it, or remove the file.")
         return table
+
+
+def _is_number(cell: Cell) -> bool:
+    return cell is None or (isinstance(cell, int | float) and -LARGEST < cell < LARGEST)
 
 
 def _parsed(text: str) -> Cell:

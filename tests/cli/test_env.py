@@ -39,7 +39,7 @@ def test_names_what_is_installed_and_what_is_not(folder, monkeypatch):
     document = json.loads(env("--json"))
     assert re.match(r"\d+\.\d+", document["packages"]["torch"])
     assert document["extras"]["export"]["no-such-package"] is None
-    assert "missing: no-such-package; pip install 'pisr[export]'" in " ".join(env().replace("│", " ").split())
+    assert "missing: no-such-package; pip install '.[export]'" in " ".join(env().replace("│", " ").split())
 
 
 def test_lists_what_pyproject_lists():

@@ -9,7 +9,10 @@ from PIL import Image
 
 from pisr_core import presets
 from pisr_core.config import PaperRow
+from pisr_core.data import build_dataset
 from pisr_core.data.categories import known_categories
+from pisr_core.engine.evaluation import evaluate
+from pisr_core.engine.inference import load_model
 from pisr_core.models import build_model
 from pisr_core.weights.checkpoint import save_checkpoint
 
@@ -55,6 +58,22 @@ def test_a_report_is_written_and_all_scores_are_printed(pisr, checkpoint, tmp_pa
     ]
     run = json.loads((tmp_path / "scores" / "scores.json").read_text())["run"]
     assert run["trained steps"] == 7 and run["seen as"] == "the image itself"
+
+
+def test_the_faster_copy_has_the_scores_of_the_model(pisr, checkpoint, tmp_path):
+    path = checkpoint()
+    model = load_model(path, torch.device("cpu"))
+    config = model.config.data
+    expected = evaluate(model, build_dataset(config, "val", None), config, torch.device("cpu"), workers=0).to_json()
+    base = ("eval", "--checkpoint", path, "--device", "cpu", "--json")
+    scores = json.loads(pisr(*base)[1])
+    for part in ("panoptic", "semantic", "instance"):
+        assert scores[part] == json.loads(json.dumps(expected[part]))
+    assert scores["semantic"]["miou"] > 0
+    code, _, err = pisr(*base, "--precision", "int8")
+    assert code == 2 and "choose one of no, fp16, bf16" in err
+    assert pisr(*base, "--precision", "bf16", "--out", "scores")[0] == 0
+    assert json.loads((tmp_path / "scores" / "scores.json").read_text())["run"]["precision"] == "bf16"
 
 
 def test_several_views_are_said_and_change_the_scores(pisr, checkpoint, tmp_path):

@@ -47,12 +47,19 @@ def test_trains_the_real_model_and_resumes(tiny):
     result = pisr("--preset", "tiny.toml", *options)
     assert result.exit_code == 0, result.exception
     document = json.loads(result.stdout)
+    assert document["memory"] > 0 and "memory: " in result.stderr
     assert document["out"] == "runs/tiny" and document["steps"] == 2
     assert "next: pisr eval --checkpoint runs/tiny/best.safetensors" in result.stderr
     config = read_checkpoint(tiny / "runs/tiny/last.safetensors").config
     assert (config.train.lr, config.train.seed, config.train.steps, config.data.crop) == (0.002, 5, 2, (64, 64))
     again = pisr("--resume", "--out", "runs/tiny", "--device", "cpu", "--json")
-    assert json.loads(again.stdout) == document
+    assert json.loads(again.stdout) == {**document, "memory": None, "image_memory": None}  # not a step was made
+
+
+def test_resuming_where_no_run_is_says_so(tiny):
+    result = pisr("--resume", "--out", "runs/none")
+    assert isinstance(result.exception, TrainingError)
+    assert str(result.exception).startswith("runs/none: no run to resume.")
 
 
 def test_dry_run_reports_and_writes_nothing(tiny):

@@ -86,6 +86,8 @@ def test_the_last_step_is_that_of_the_last_whole_line(tmp_path):
     assert last_step(path) == 0
     path.write_text('{"step": 10}\n{"step": 20, "evaluation": {}}\n{"step": 3')
     assert last_step(path) == 20
+    path.write_bytes(b'{"step": 10}\n[1]\n{"step": "x"}\n\xff\n')
+    assert last_step(path) == 10
 
 
 def test_the_machine_is_shared_out(monkeypatch):

@@ -114,6 +114,23 @@ def test_seeds_differ():
     assert len(seeds) == 8
 
 
+def test_a_step_is_made_whole_where_compiling_fails(monkeypatch, caplog):
+    def backend(graph, inputs):
+        raise OSError("no compiler here")
+
+    compile_module = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **_: compile_module(self, backend=backend, dynamic=False))
+    monkeypatch.setattr("pisr_core.engine.learner.parts_to_compile", lambda model: [model])
+    torch.compiler.reset()
+    config = replace(CONFIG, accumulate=2)
+    plain, compiled = learner(config), learner(replace(config, compile=True))
+    for step in (1, 2):
+        batches = [batch(4 * step, 2), batch(4 * step + 2, 2)]
+        assert compiled.step(step, batches) == plain.step(step, batches)
+    assert torch.equal(weights(compiled.model), weights(plain.model))
+    assert sum("torch.compile does not work here" in message for message in caplog.messages) == 1
+
+
 def test_bf16_works_on_the_cpu():
     one = learner(replace(CONFIG, precision="bf16"))
     exact = learner().step(1, [batch(0, 4)])

@@ -37,6 +37,24 @@ def test_multistep_divides_by_ten_at_each_milestone():
         TrainConfig(milestones=(80, 50))
 
 
+@pytest.mark.parametrize(("name", "kind"), [("adam", Adam), ("adamw", AdamW), ("sgd", SGD)])
+def test_a_fused_step_is_the_plain_one(name, kind):
+    ours, plain = Net(), Net()
+    plain.load_state_dict(ours.state_dict())
+    config = TrainConfig(optimizer=name, lr=0.01, weight_decay=0.1)
+    momentum = {"momentum": config.momentum} if kind is SGD else {}
+    optimizers = build_optimizer(ours, config), kind(parameter_groups(plain, config), **momentum, foreach=False)
+    assert all(group["fused"] for group in optimizers[0].param_groups)
+    for _ in range(3):
+        for parameters in zip(ours.parameters(), plain.parameters(), strict=True):
+            for parameter in parameters:
+                parameter.grad = parameters[1].detach().sin() if parameter.requires_grad else None
+        for optimizer in optimizers:
+            optimizer.step()
+    for own, expected in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(own, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_sgd_takes_its_momentum():
     optimizer = build_optimizer(Net(), TrainConfig(optimizer="sgd", momentum=0.8))
     assert {group["momentum"] for group in optimizer.param_groups} == {0.8}

@@ -95,6 +95,13 @@ def test_settings_that_change_no_run_may_change(tmp_path, caplog):
     assert caplog.messages == ["resuming with data.workers: 4 → 0; train.accumulate: 1 → 2"]
 
 
+def test_a_run_may_go_on_with_settings_that_it_did_not_know(tmp_path, caplog):
+    now = {"train": {"accumulate": 1, "checkpointing": True, "compile": False}}
+    with caplog.at_level("INFO", logger="pisr_core"):
+        check_same_run(tmp_path, {"train": {"accumulate": 1}}, now)
+    assert caplog.messages == ["resuming with train.checkpointing: None → True; train.compile: None → False"]
+
+
 def finished_until(folder, step, age):
     path = RunFolder(folder).state
     save_state(path, TrainingState(Progress(step=step, evaluated_step=step), {"train": {"steps": 9}}, {}))

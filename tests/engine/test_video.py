@@ -27,6 +27,32 @@ def test_what_is_written_can_be_read(tmp_path):
     assert [entry.name for entry in path.parent.iterdir()] == ["clip.mp4"]
 
 
+def test_frames_of_another_size_are_scaled_to_the_first(tmp_path):
+    write(tmp_path / "clip.mp4", [*frames(2), *frames(2, 24, 32)])
+    assert [frame.shape for frame in Video(tmp_path / "clip.mp4")] == [(48, 64, 3)] * 4
+
+
+@pytest.mark.parametrize(("told", "fps", "count"), [(0.0, 25.0, 0), (float("nan"), 25.0, 0), (-5.0, 25.0, 0)])
+def test_what_a_damaged_container_tells_is_not_believed(tmp_path, monkeypatch, told, fps, count):
+    class Capture:
+        def __init__(self, path):
+            self.left = 3
+
+        def read(self):
+            self.left -= 1
+            return (True, frames(1)[0]) if self.left >= 0 else (False, None)
+
+        def get(self, name):
+            return told
+
+        def release(self):
+            pass
+
+    monkeypatch.setattr(cv2, "VideoCapture", Capture)
+    video = Video(tmp_path / "clip.mp4")
+    assert (video.fps, video.frames) == (fps, count) and len(list(video)) == 3
+
+
 def test_odd_sides_lose_a_line(tmp_path):
     write(tmp_path / "clip.mp4", frames(2, 47, 65))
     assert [frame.shape for frame in Video(tmp_path / "clip.mp4")] == [(46, 64, 3)] * 2

@@ -1,6 +1,5 @@
 """Whole files of every kind that is read, and how each is read."""
 
-import csv
 import io
 import json
 import os
@@ -10,7 +9,6 @@ import tarfile
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +20,9 @@ import tomli_w
 import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
+from run_specimens import films, runs
 from safetensors.torch import save
+from specimen import SIZE, Specimen, csv_bytes, pixels
 
 from pisr_core import presets
 from pisr_core.data.categories import read_categories
@@ -47,33 +47,12 @@ from pisr_core.weights.tensor_files import read_tensors
 MEMORY = 3 << 30
 """Bytes that reading may claim beyond what the process has."""
 
-SIZE = (24, 32)
-
 
 class Payload:
     """A pickle of it makes a folder named `canary` where it is loaded."""
 
     def __reduce__(self):
         return os.mkdir, ("canary",)
-
-
-@dataclass(frozen=True)
-class Specimen:
-    """A whole file and its reader.
-
-    Attributes:
-        name: of the file that mutations change.
-        files: this and others that it needs, by name.
-        read: reads them in a folder; may write below its subfolder `out`.
-        form: `bytes`, `json`, `toml` or `safetensors`: what mutations can take apart.
-        code: the file holds code, so that it must be refused as it is.
-    """
-
-    name: str
-    files: dict[str, bytes]
-    read: Callable[[Path], Any]
-    form: str = "bytes"
-    code: bool = False
 
 
 @pytest.fixture(autouse=True)
@@ -90,17 +69,14 @@ def _memory_limit():
 def specimens() -> dict[str, Specimen]:
     """Every specimen by a name for it."""
     with TemporaryDirectory() as folder:
-        return {**_images(), **_maps(), **_annotations(), **_tables(), **_weights(Path(folder))}
+        folder = Path(folder)
+        return {**_images(), **_maps(), **_annotations(), **_tables(), **runs(), **_weights(folder), **films(folder)}
 
 
 def pytest_generate_tests(metafunc):
     """`specimen` stands for every one of them."""
     if "specimen" in metafunc.fixturenames:
         metafunc.parametrize("specimen", specimens().values(), ids=specimens().keys())
-
-
-def _pixels() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (*SIZE, 3)).astype(np.uint8)
 
 
 def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -110,7 +86,7 @@ def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def _images() -> dict[str, Specimen]:
-    photo, grey = Image.fromarray(_pixels()), np.arange(768, dtype=np.uint16).reshape(SIZE) * 85
+    photo, grey = Image.fromarray(pixels()), np.arange(768, dtype=np.uint16).reshape(SIZE) * 85
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "a description"
     frames = [photo.convert("P"), photo.rotate(180).convert("P")]
@@ -170,7 +146,7 @@ def _panoptic_json() -> dict[str, Any]:
 def _annotations() -> dict[str, Specimen]:
     png = _encoded(Image.fromarray(id_to_rgb(_map())), "PNG")
     content = json.dumps(_panoptic_json()).encode()
-    split = {"t.json": content, "t/a.png": png, "images/a.png": _encoded(Image.fromarray(_pixels()), "PNG")}
+    split = {"t.json": content, "t/a.png": png, "images/a.png": _encoded(Image.fromarray(pixels()), "PNG")}
     compressed = coco_mask.encode(np.asfortranarray(_map() == 10).view(np.uint8))
     instances = {
         "categories": [{"id": 5, "name": "car", "supercategory": "vehicle"}],
@@ -242,10 +218,10 @@ def _rle(counts: str | list[int]) -> dict[str, Any]:
 
 
 def _tables() -> dict[str, Specimen]:
-    categories = _csv(
+    categories = csv_bytes(
         ["id", "name", "isthing", "red", "green", "blue"], [[1, "road", 0, 1, 2, 3], [5, "car", 1, 4, 5, 6]]
     )
-    results = _csv(["preset", "pq", "settings"], [["a", 1.5, ""], ["b", 2, "relation.top_k=5"]])
+    results = csv_bytes(["preset", "pq", "settings"], [["a", 1.5, ""], ["b", 2, "relation.top_k=5"]])
     preset = presets.to_toml(presets.load("scenes-pdl-r18"))
     chain = {
         "p.toml": tomli_w.dumps({"extends": ["q.toml", "scenes-pdl-r18"], "train": {"lr": 0.5}}).encode(),
@@ -267,13 +243,6 @@ def _tables() -> dict[str, Specimen]:
         "tar archive": Specimen("a.tar.gz", {"a.tar.gz": _tar("w:gz")}, lambda folder: _unpack(folder / "a.tar.gz")),
         "plain tar archive": Specimen("a.tar", {"a.tar": _tar("w")}, lambda folder: _unpack(folder / "a.tar")),
     }
-
-
-def _csv(columns: list[str], rows: list[list[Any]]) -> bytes:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerows([columns, *rows])
-    return buffer.getvalue().encode()
 
 
 def _load_preset(folder: Path) -> Any:

@@ -58,3 +58,13 @@ def test_a_page_escapes_text_and_holds_its_pictures(tmp_path):
     assert "<script>" not in text and "&lt;script&gt;" in text
     assert "<td>50.3</td><td>3</td>" in text and "<td>–</td>" in text
     assert text.count('src="data:image/jpeg;base64,') == 1 and "grey &amp; small" in text
+
+
+def test_a_column_of_numbers_holds_nothing_else(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_text("name,pq\na,1.5\nb,\n")
+    assert [row["pq"] for row in ResultsTable.read_csv(path, numbers=("pq", "absent")).rows] == [1.5, None]
+    for cell in ("high", "nan", "inf", "1e301"):
+        path.write_text(f"name,pq\na,1.5\nb,{cell}\n")
+        with pytest.raises(DataError, match=r"r\.csv, line 3: pq is no number"):
+            ResultsTable.read_csv(path, numbers=("pq",))

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pisr_core.engine.pipeline import mapped_ahead, read_ahead, worker_pool
+from pisr_core.pipeline import mapped_ahead, read_ahead, worker_pool
 
 
 def test_results_are_in_order_whatever_the_time_they_take():
@@ -54,3 +54,18 @@ def test_what_has_not_begun_is_given_up_when_the_block_fails():
         threading.Timer(0.05, go.set).start()
         raise KeyboardInterrupt
     assert begun == [0]
+
+
+@pytest.mark.parametrize(("weight", "begun"), [(0, 9), (5, 2), (6, 1), (11, 1)])
+def test_the_weight_of_what_is_computed_ahead_has_a_limit(weight, begun):
+    submitted = []
+
+    class Pool(ThreadPoolExecutor):
+        def submit(self, function, item):
+            submitted.append(item)
+            return super().submit(function, item)
+
+    with Pool(2) as pool:
+        results = mapped_ahead(str, range(20), pool, 8, lambda item: weight, 10)
+        assert next(results) == "0" and len(submitted) == begun
+        assert list(results) == [str(number) for number in range(1, 20)]

@@ -24,7 +24,12 @@ def worker_pool(threads: int) -> Iterator[Executor]:
 
 
 def mapped_ahead(
-    function: Callable[[Item], Result], items: Iterable[Item], pool: Executor, ahead: int
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    pool: Executor,
+    ahead: int,
+    weight: Callable[[Item], int] = lambda item: 0,
+    most: int = 0,
 ) -> Iterator[Result]:
     """As `map`, in order, but computed by a pool while the caller works on earlier results.
 
@@ -35,14 +40,19 @@ def mapped_ahead(
         items: read as results are taken.
         pool: computes.
         ahead: most results that are computed before they are asked for.
+        weight: of an item, such as its pixels.
+        most: of the weight of all that are computed ahead; a single one may be heavier.
     """
-    pending: deque[Future[Result]] = deque()
+    pending: deque[tuple[Future[Result], int]] = deque()
     for item in items:
-        pending.append(pool.submit(function, item))
+        own = weight(item)
+        while pending and own + sum(others for _, others in pending) > most:
+            yield pending.popleft()[0].result()
+        pending.append((pool.submit(function, item), own))
         if len(pending) > ahead:
-            yield pending.popleft().result()
+            yield pending.popleft()[0].result()
     while pending:
-        yield pending.popleft().result()
+        yield pending.popleft()[0].result()
 
 
 def read_ahead(items: Iterator[Item], ahead: int) -> Iterator[Item]:

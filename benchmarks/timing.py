@@ -1,0 +1,42 @@
+"""How the other benchmarks take time and memory."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from pisr_core.engine.memory import PeakMemory
+
+
+def milliseconds(device: torch.device, runs: int, *works: Callable[[], object]) -> list[float]:
+    """Medians of some works that run in turn, after a warm-up of each."""
+    times: list[list[float]] = [[] for _ in works]
+    for run in range(runs + 1):
+        for work, measured in zip(works, times, strict=True):
+            measured += [once(device, work)][: run > 0]
+    return [statistics.median(measured) for measured in times]
+
+
+def once(device: torch.device, work: Callable[[], object]) -> float:
+    """Milliseconds of one run, by a GPU's own clock."""
+    if device.type == "cuda":
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin.record()
+        work()
+        end.record()
+        end.synchronize()
+        return begin.elapsed_time(end)
+    start = time.perf_counter()
+    work()
+    return 1000 * (time.perf_counter() - start)
+
+
+def megabytes(device: torch.device, work: Callable[[], object]) -> float:
+    """Most memory in use beyond that before: of torch on a GPU, of the process on the CPU."""
+    peak = PeakMemory(device)
+    before = peak.now() or 0
+    work()
+    return ((peak.bytes() or 0) - before) / 1e6

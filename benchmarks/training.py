@@ -1,0 +1,255 @@
+"""Training: what each means of making it faster or smaller brings, and whether targets and loading keep up.
+
+python benchmarks/training.py --small
+python benchmarks/training.py --preset cityscapes-pdl-r50 --size 512x1024 --batch-size 4 --device cuda
+
+steps    images a second and memory of a whole step, in turn: eager float32, channels last (what training does), bf16,
+         activation checkpointing, both, torch.compile; each with the settings of `train` that give it
+parts    where the time of a step goes
+targets  vectorised against one instance after another over whole maps; both give the same
+loader   images a second that one process reads, augments and draws targets for, beside those of a step
+
+Images, annotations and weights are random; 480×640 JPEGs and PNGs with 30 instances on disk. Medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from PIL import Image
+from timing import megabytes, milliseconds, once
+
+from pisr_core import presets
+from pisr_core.config import Config
+from pisr_core.data import build_dataset
+from pisr_core.data.augmentation import Augmentation
+from pisr_core.data.coco_files import CocoPanopticWriter
+from pisr_core.data.loading import StepSampler, TrainingDataset, training_loader
+from pisr_core.data.targets import DeepLabTargetGenerator
+from pisr_core.engine.device import choose_device
+from pisr_core.engine.learner import Learner
+from pisr_core.models import PanopticModel, build_model
+from pisr_core.structures import Category, DeepLabTargets, PanopticDataset, PanopticSegmentation, Segment, TrainingBatch
+
+CATEGORIES = tuple(Category(index + 1, f"class {index}", isthing=index >= 3) for index in range(19))
+IMAGE_SIZE, INSTANCES = (480, 640), 30
+
+VARIANTS: dict[str, dict[str, object]] = {
+    "channels last": {},
+    "checkpointing": {"checkpointing": True},
+    "compile": {"compile": True},
+    "bf16": {"precision": "bf16"},
+    "bf16, checkpointing": {"precision": "bf16", "checkpointing": True},
+    "bf16, compile": {"precision": "bf16", "compile": True},
+}
+"""Settings of `train`. Those with bf16 come last: accelerate keeps one precision a process, and asks for it only where
+there is one."""
+
+
+def main() -> None:
+    """Prints all parts."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="custom-pdl-r18")
+    parser.add_argument("--size", default="512x512", help="height x width of the training crop")
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--device")
+    parser.add_argument(
+        "--small", action="store_true", help="three runs of two crops of 256x256, without torch.compile"
+    )
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, help="beside the first two; all by default")
+    arguments = parser.parse_args()
+    if arguments.small:
+        arguments.runs, arguments.size, arguments.batch_size = 3, "256x256", 2
+    chosen = arguments.variants or [name for name in VARIANTS if not (arguments.small and "compile" in name)]
+    names = [name for name in VARIANTS if name == "channels last" or name in chosen]
+    height, width = map(int, arguments.size.split("x"))
+    config = settings(arguments.preset, (height, width), arguments.batch_size)
+    device = choose_device(arguments.device)
+    print(f"{arguments.preset}, {arguments.batch_size} × {arguments.size}, {device}, {torch.get_num_threads()} threads")
+    with tempfile.TemporaryDirectory() as folder:
+        write_images(Path(folder), 8)
+        dataset = build_dataset(config.data, "train", Path(folder))
+        batch = next(batches(config, dataset))
+        rate = steps(config, batch, names, device, arguments.runs)
+        parts(config, batch, device, arguments.runs)
+        targets(arguments.runs)
+        loader(config, dataset, arguments.runs, rate)
+
+
+def settings(preset: str, crop: tuple[int, int], batch_size: int) -> Config:
+    """A preset's, for the images on disk and this process alone."""
+    config = presets.load(preset, ["backbone.pretrained=false"])
+    return replace(
+        config,
+        data=replace(config.data, dataset="custom", crop=crop, workers=0),
+        train=replace(config.train, batch_size=batch_size, accumulate=1, precision="no", ema=0.0),
+    )
+
+
+def scene(seed: int, size: tuple[int, int] = IMAGE_SIZE) -> PanopticSegmentation:
+    """Boxes of all sizes on three kinds of stuff."""
+    rng = np.random.default_rng(seed)
+    ids = np.repeat(np.arange(1, 4, dtype=np.int32), -(-size[0] // 3))[: size[0], None].repeat(size[1], axis=1)
+    for instance in range(INSTANCES):
+        height, width = rng.integers(8, size[0] // 3, 2)
+        y, x = rng.integers(0, size[0] - height), rng.integers(0, size[1] - width)
+        ids[y : y + height, x : x + width] = 100 + instance
+    present, areas = np.unique(ids, return_counts=True)
+    classes = [value - 1 if value < 100 else 3 + value % 16 for value in present.tolist()]
+    return PanopticSegmentation(ids, tuple(map(Segment, present.tolist(), classes, areas.tolist())))
+
+
+def write_images(root: Path, number: int) -> None:
+    """A dataset as a user has it."""
+    json_path = root / "annotations" / "panoptic_train.json"
+    (root / "train").mkdir()
+    with CocoPanopticWriter(json_path, json_path.with_suffix(""), CATEGORIES) as writer:
+        for index in range(number):
+            writer.add(index, f"{index}.jpg", scene(index))
+            coarse = np.random.default_rng(index).integers(0, 256, (30, 40, 3)).astype(np.uint8)
+            Image.fromarray(coarse).resize(IMAGE_SIZE[::-1]).save(root / "train" / f"{index}.jpg", quality=92)
+
+
+def batches(config: Config, dataset: PanopticDataset) -> Iterator[TrainingBatch]:
+    """Endless, read by this process."""
+    sampler = StepSampler(len(dataset), config.train.batch_size, 10**6, seed=0)
+    model = build_model(config, dataset.categories)
+    views = TrainingDataset(dataset, Augmentation(config.data), model.target_generator(), seed=0)
+    return iter(training_loader(views, sampler, 0, torch.device("cpu")))
+
+
+def build_learner(config: Config, device: torch.device, **train: Any) -> Learner:
+    """A model with random weights, ready for its first step."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    train_config = replace(config.train, **train)
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=train_config.precision)
+    torch.manual_seed(0)
+    learner = Learner(build_model(config, CATEGORIES), train_config, accelerator)
+    learner.model.train()
+    return learner
+
+
+def rows_first(learner: Learner) -> Learner:
+    """Takes the channels back to where torch keeps them by default."""
+    learner.model.to(memory_format=torch.contiguous_format)
+    learner.model.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
+    return learner
+
+
+def steps(config: Config, batch: TrainingBatch, names: list[str], device: torch.device, runs: int) -> float:
+    """Prints a row for each variant. Returns the images a second of what training does by default."""
+    learners = {"eager float32": rows_first(build_learner(config, device))}
+    learners |= {name: build_learner(config, device, **VARIANTS[name]) for name in names}
+    works = [step_of(learner, batch) for learner in learners.values()]
+    times = milliseconds(device, runs, *works)
+    # Once more, for the first step of each has made the optimiser's state.
+    held = [megabytes(device, work) for work in works]
+    print(f"\n{'step':22} {'images/s':>9} {'ratio':>6} {'memory MB':>10} {'ratio':>6} {'an image':>9}")
+    for name, time, memory in zip(learners, times, held, strict=True):
+        ratios = times[0] / time, memory / max(held[0], 1e-9)
+        rate, share = 1000 * len(batch.images) / time, memory / len(batch.images)
+        print(f"{name:22} {rate:9.2f} {ratios[0]:6.2f} {memory:10.0f} {ratios[1]:6.2f} {share:9.0f}", flush=True)
+    return 1000 * len(batch.images) / times[1]
+
+
+def step_of(learner: Learner, batch: TrainingBatch) -> Callable[[], object]:
+    """The next step, each time that it is called."""
+    numbers = count(1)
+    return lambda: learner.step(next(numbers), [batch])
+
+
+def parts(config: Config, batch: TrainingBatch, device: torch.device, runs: int) -> None:
+    """Prints the share of each part of a step."""
+    learner = build_learner(config, device)
+    model: PanopticModel = learner.model
+    moved = batch.to(device)
+    images = moved.images.contiguous(memory_format=torch.channels_last)
+    seen: dict[str, Any] = {}
+
+    def forward() -> None:
+        seen["output"] = model(images)
+
+    def losses() -> None:
+        seen["loss"] = torch.stack(list(model.losses(seen["output"], moved.targets).values())).sum()
+
+    works: dict[str, Callable[[], object]] = {
+        "batch to the device": lambda: batch.to(device),
+        "forward": forward,
+        "losses": losses,
+        "backward": lambda: seen["loss"].backward(),
+        "update": learner._descend,
+    }
+    times = milliseconds(device, runs, *works.values())
+    print(f"\n{'part of a step':22} {'ms':>9} {'share':>6}")
+    for name, time in zip(works, times, strict=True):
+        print(f"{name:22} {time:9.1f} {time / sum(times):6.1%}")
+
+
+def targets(runs: int) -> None:
+    """Prints the time of Panoptic-DeepLab's targets for one image, and that of the straightforward way."""
+    config = presets.load("custom-pdl-r18").targets
+    things = tuple(index for index, category in enumerate(CATEGORIES) if category.isthing)
+    generator, panoptic = DeepLabTargetGenerator(config, things), scene(0)
+    ours, theirs = milliseconds(
+        torch.device("cpu"),
+        runs,
+        lambda: generator(panoptic),
+        lambda: straightforward(panoptic, things, config.sigma),
+    )
+    semantic, center, offset = straightforward(panoptic, things, config.sigma)
+    found = generator(panoptic)
+    same = np.array_equal(found.semantic, semantic) and np.allclose(found.offset, offset, atol=1e-3)
+    same = same and np.allclose(windowed(found, config.sigma), windowed(center, config.sigma), atol=1e-6)
+    print(f"\ntargets of a 480×640 image: {ours:.1f} ms, one instance after another {theirs:.1f} ms", end=", ")
+    print(f"{theirs / ours:.1f} times as long; {'equal' if same else 'NOT EQUAL'}")
+
+
+def windowed(center: DeepLabTargets | np.ndarray, sigma: float) -> np.ndarray:
+    """The heatmap without what lies beyond three standard deviations, which ours does not draw."""
+    heatmap = center.center[0].numpy() if isinstance(center, DeepLabTargets) else center
+    return np.where(heatmap > np.exp(-4.5), heatmap, 0)
+
+
+def straightforward(
+    panoptic: PanopticSegmentation, things: tuple[int, ...], sigma: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Classes, centre heatmap and offsets, each segment over the whole image."""
+    height, width = panoptic.ids.shape
+    y, x = np.arange(height)[:, None], np.arange(width)
+    semantic = np.full((height, width), 255, np.int64)
+    center, offset = np.zeros((height, width), np.float32), np.zeros((2, height, width), np.float32)
+    for segment in panoptic.segments:
+        mask = panoptic.ids == segment.id
+        semantic[mask] = segment.category
+        if segment.category in things:
+            rows, columns = mask.nonzero()
+            middle = rows.mean(), columns.mean()
+            squares = (y - np.rint(middle[0])) ** 2 + (x - np.rint(middle[1])) ** 2
+            center = np.maximum(center, np.exp(-squares / (2 * sigma**2)).astype(np.float32))
+            offset[0][mask], offset[1][mask] = middle[0] - rows, middle[1] - columns
+    return semantic, center, offset
+
+
+def loader(config: Config, dataset: PanopticDataset, runs: int, rate: float) -> None:
+    """Prints how many images a process prepares in the time of a step's."""
+    supply = batches(config, dataset)
+    cpu = torch.device("cpu")
+    next(supply)
+    seconds = sorted(once(cpu, lambda: next(supply)) for _ in range(2 * runs))[runs] / 1000
+    prepared = config.train.batch_size / seconds
+    print(f"loading: {prepared:.1f} images/s in one process, a step {rate:.1f}: ratio {prepared / rate:.1f}")
+
+
+if __name__ == "__main__":
+    main()

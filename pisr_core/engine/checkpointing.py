@@ -1,0 +1,75 @@
+"""Activation checkpointing: a stage keeps its inputs for the backward pass, and computes what lies between twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from pisr_core.models import PanopticModel
+
+PARTS = {
+    "panoptic_deeplab": ("semantic_decoder", "instance_decoder", "initial_heads", "relation", "final_heads"),
+    "panoptic_fpn": ("pyramid", "semantic_branch", "relation"),
+    "maskformer": ("pixel_decoder", "transformer_decoder", "initial_heads", "relation", "final_heads"),
+    "upernet": ("decoder", "initial_heads", "relation", "final_heads"),
+}
+"""What follows the backbone, by architecture; heads that choose boxes are left out, for they keep little."""
+
+
+def checkpoint_activations(model: PanopticModel) -> None:
+    """Has the backbone's stages, decoders, relation and heads computed once more in the backward pass, in place.
+
+    Outputs, gradients and running statistics stay the same, up to rounding. Parameters keep their names.
+    """
+    for stage in stages(model):
+        norms = [module for module in stage.modules() if isinstance(module, _BatchNorm)]
+        setattr(stage, "forward", partial(_recomputed, stage.forward, norms))  # noqa: B010, mypy knows no other way
+
+
+def stages(model: PanopticModel) -> list[nn.Module]:
+    """The backbone's blocks of layers, then the other parts that the model has."""
+    backbone = model.get_submodule("backbone")
+    blocks = [
+        child
+        for child in getattr(backbone, "body", backbone).children()
+        # Single layers have little to save, and a list of modules is none.
+        if any(True for _ in child.children()) and not isinstance(child, nn.ModuleList)
+    ]
+    others = (getattr(model, name) for name in PARTS[model.config.architecture])
+    return blocks + [part for part in others if isinstance(part, nn.Module)]
+
+
+def _recomputed(forward: Callable[..., Any], norms: Sequence[_BatchNorm], *inputs: Any) -> Any:
+    def compute(*given: Any) -> Any:
+        # HRNet's stages write into the list that they get, which the second time must be as it was.
+        return forward(*(list(each) if isinstance(each, list) else each for each in given))
+
+    if not torch.is_grad_enabled():
+        return compute(*inputs)
+    if torch.compiler.is_compiling():  # the compiler itself sees to it that statistics change once
+        return checkpoint(compute, *inputs, use_reentrant=False)
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), _statistics_kept(norms)
+
+    return checkpoint(compute, *inputs, use_reentrant=False, context_fn=contexts)
+
+
+@contextmanager
+def _statistics_kept(norms: Sequence[_BatchNorm]) -> Iterator[None]:
+    """Batch norms that normalise as in training, but leave their running statistics and their counter alone."""
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
