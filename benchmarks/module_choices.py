@@ -1,13 +1,13 @@
-"""Decides PISR's open choices: each changed alone, on the frozen features of a trained base.
+"""Relations and PISR's open choices, each changed alone, on the frozen features of a trained base.
 
 python benchmarks/module_choices.py runs/scenes-pdl-r18-baseline/last.safetensors
-python benchmarks/module_choices.py BASE.safetensors --only default,heads --seeds 5
+python benchmarks/module_choices.py BASE.safetensors --data ROOT --only heads,concat,product,ocr --steps 1500
 
-The base's F, S, M and O are kept for some training scenes and all validation scenes. A relation and one more semantic
-head, which starts as the base's, then learn from these alone, so that a run takes seconds and all runs of a seed see
-the same scenes. What needs the whole network to learn (the gradient through S and I, γ) is left to `pisr study`.
-Printed: the validation scenes' cross entropy and mIoU, mean and standard deviation over the seeds, and the mean
-difference from `default` on equal seeds with its standard deviation.
+The base's F, S, M and O are kept for some training images and all validation images. A relation and one more semantic
+head, which starts as the base's, then learn from these alone; the base's centres and offsets are kept. A run takes a
+minute, and all runs of a seed see the same images. What needs the whole network to learn (the gradient through S and
+I, γ) is left to `pisr study`. Printed: cross entropy, PQ and mIoU of the validation images, mean and standard
+deviation over the seeds, and the difference from `default` on equal seeds, likewise.
 """
 
 from __future__ import annotations
@@ -26,15 +26,18 @@ from torch.nn import functional as F
 
 from pisr_core.config import RelationConfig
 from pisr_core.data import build_dataset
+from pisr_core.data.loading import evaluation_loader
 from pisr_core.data.targets import DeepLabTargetGenerator
 from pisr_core.engine.device import choose_device
 from pisr_core.engine.inference import load_model
 from pisr_core.instances import deeplab_instances
 from pisr_core.losses.deeplab import hard_pixel_cross_entropy
+from pisr_core.metrics.scores import Scores
 from pisr_core.models.panoptic_deeplab import PanopticDeepLab
+from pisr_core.postprocess.deeplab import deeplab_panoptic
 from pisr_core.relations import PISR, Relation, build_relation
 from pisr_core.relations.reweighting import Reweighting
-from pisr_core.structures import IGNORE_INDEX, DeepLabPrediction, SemanticPrediction
+from pisr_core.structures import IGNORE_INDEX, DeepLabPrediction, PanopticSegmentation, SemanticPrediction
 
 BATCH = 8
 
@@ -71,6 +74,14 @@ def omega(hidden: int) -> Callable[[PISR], None]:
     return change
 
 
+def open_omega(relation: PISR) -> None:
+    """Every category counts in full at first: ω = sigmoid(3)."""
+    assert relation.reweighting is not None
+    last = relation.reweighting.layers[-1]
+    nn.init.zeros_(last.weight)
+    nn.init.constant_(last.bias, 3.0)
+
+
 CHOICES: dict[str, Change] = {
     "default": {},
     "heads": {"name": "heads"},
@@ -96,20 +107,23 @@ CHOICES: dict[str, Change] = {
     "h without ReLU": linear_features,
     "ω of 16": omega(16),
     "ω of 256": omega(256),
+    "ω = 0.95 at first": open_omega,
 }
 """What is tried, by name."""
 
 
 @dataclass(frozen=True)
-class Scenes:
-    """What a base says of some scenes, and their classes.
+class Seen:
+    """What a base says of some images of one size, and their annotation.
 
     Attributes:
         features: F in half precision, the bulk of the memory.
         logits: S.
         centers: M.
         offsets: O.
-        classes: of each pixel.
+        classes: of each pixel that the network sees.
+        input_size: (H, W) that the network sees, without padding.
+        panoptic: the annotations, at the images' own size.
     """
 
     features: Tensor
@@ -117,9 +131,11 @@ class Scenes:
     centers: Tensor
     offsets: Tensor
     classes: Tensor
+    input_size: tuple[int, int]
+    panoptic: tuple[PanopticSegmentation, ...]
 
     def batch(self, index: Tensor, flip: bool = False) -> tuple[Tensor, DeepLabPrediction, Tensor]:
-        """F, the base's predictions and the classes of some scenes, mirrored on request."""
+        """F, the base's predictions and the classes of some images, mirrored on request."""
         tensors = (self.features, self.logits, self.centers, self.offsets, self.classes)
         features, logits, centers, offsets, classes = (
             chosen.flip(-1) if flip else chosen for chosen in (tensor[index] for tensor in tensors)
@@ -130,20 +146,26 @@ class Scenes:
         return features.float(), DeepLabPrediction(semantic, centers, offsets), classes.long()
 
 
-def look_at(model: PanopticDeepLab, split: str, count: int) -> Scenes:
-    """Runs the base once over the first scenes of a split."""
-    dataset = build_dataset(model.config.data, split)
+def look_at(model: PanopticDeepLab, split: str, root: Path | None, limit: int = 0) -> Seen:
+    """Runs the base once over the first images of a split."""
     device = model.pixel_mean.device
+    dataset = build_dataset(model.config.data, split, root)
     targets = DeepLabTargetGenerator(model.config.targets, model.thing_ids)
-    parts = []
-    with torch.inference_mode():
-        for indices in torch.arange(min(count, len(dataset))).split(BATCH):
-            samples = [dataset[index] for index in indices.tolist()]
-            features, first = model.first_stage(torch.stack([sample.image for sample in samples]).to(device))
-            classes = torch.stack([targets(sample.panoptic).semantic for sample in samples]).to(device)
-            logits = first.semantic.logits
-            parts.append((features.half(), logits.half(), first.center_heatmap, first.offset, classes.byte()))
-    return Scenes(*(torch.cat(part) for part in zip(*parts, strict=True)))
+    parts, annotations = [], []
+    loader = evaluation_loader(
+        dataset, model.config.data, BATCH, workers=0, size_divisor=model.size_divisor, limit=limit
+    )
+    for batch in loader:
+        with torch.inference_mode():
+            features, first = model.first_stage(batch.images.to(device))
+        classes = torch.stack([targets(sample.panoptic).semantic for sample in batch.samples])
+        height, width = batch.input_sizes[0]
+        resized = F.interpolate(classes[:, None].byte(), (height, width), mode="nearest")[:, 0]
+        padding = (0, batch.images.shape[3] - width, 0, batch.images.shape[2] - height)
+        classes = F.pad(resized, padding, value=IGNORE_INDEX).to(device)
+        parts.append((features.half(), first.semantic.logits.half(), first.center_heatmap, first.offset, classes))
+        annotations += [sample.panoptic for sample in batch.samples]
+    return Seen(*(torch.cat(part) for part in zip(*parts, strict=True)), batch.input_sizes[0], tuple(annotations))
 
 
 def build(model: PanopticDeepLab, change: Change) -> tuple[Relation, RelationConfig]:
@@ -160,18 +182,21 @@ def build(model: PanopticDeepLab, change: Change) -> tuple[Relation, RelationCon
 
 
 def learn(
-    model: PanopticDeepLab, train: Scenes, val: Scenes, change: Change, seed: int, steps: int, lr: float
-) -> tuple[float, float]:
-    """Cross entropy and mIoU after training one choice with one seed."""
+    model: PanopticDeepLab, train: Seen, val: Seen, change: Change, seed: int, steps: int, lr: float
+) -> tuple[float, float, float]:
+    """Cross entropy, PQ and mIoU after training one choice with one seed."""
     torch.manual_seed(seed)
     relation, config = build(model, change)
     head, share = copy.deepcopy(model.initial_heads.semantic), model.initial_heads.shares[0]
 
-    def logits(features: Tensor, first: DeepLabPrediction, classes: Tensor) -> Tensor:
+    def logits(features: Tensor, first: DeepLabPrediction) -> Tensor:
         k = config.top_k if relation.uses_instances else 0
         maps = deeplab_instances(first, model.thing_ids, k, config.instance_radius, config.thing_mask)
-        related = relation(features, first.semantic, maps)
-        return F.interpolate(head(related[:, share]), size=classes.shape[-2:], mode="bilinear")
+        related: Tensor = head(relation(features, first.semantic, maps)[:, share])
+        return related
+
+    def enlarged(maps: Tensor, classes: Tensor) -> Tensor:
+        return F.interpolate(maps, size=classes.shape[-2:], mode="bilinear")
 
     parts = nn.ModuleList((relation, head)).to(model.pixel_mean.device).requires_grad_(True).train()
     optimizer = torch.optim.AdamW(parts.parameters(), lr=lr, weight_decay=0.01)
@@ -180,7 +205,7 @@ def learn(
     for _ in range(steps):
         index = torch.randint(len(train.classes), (BATCH,), generator=order)
         features, first, classes = train.batch(index, flip=bool(torch.rand(1, generator=order) < 0.5))
-        predicted = logits(features, first, classes)
+        predicted = enlarged(logits(features, first), classes)
         hard = model.config.loss.hard_pixel_share
         loss = hard_pixel_cross_entropy(predicted, classes, torch.ones_like(predicted[:, 0]), hard)
         optimizer.zero_grad()
@@ -189,30 +214,32 @@ def learn(
         optimizer.step()
         schedule.step()
     parts.eval()
+    losses, scores = [], Scores(model.categories, instances=False)
     with torch.inference_mode():
-        batches = [val.batch(index) for index in torch.arange(len(val.classes)).split(BATCH)]
-        return score([(logits(*batch), batch[2]) for batch in batches])
-
-
-def score(predicted: list[tuple[Tensor, Tensor]]) -> tuple[float, float]:
-    """Cross entropy over all labelled pixels, and mIoU, 0-100."""
-    logits, classes = (torch.cat(part) for part in zip(*predicted, strict=True))
-    loss = F.cross_entropy(logits, classes, ignore_index=IGNORE_INDEX).item()
-    labelled, n = classes != IGNORE_INDEX, logits.shape[1]
-    pairs = classes[labelled] * n + logits.argmax(dim=1)[labelled]
-    table = torch.bincount(pairs, minlength=n * n).view(n, n).double()
-    union = table.sum(0) + table.sum(1) - table.diag()
-    return loss, 100 * (table.diag() / union)[union > 0].mean().item()
+        for index in torch.arange(len(val.classes)).split(BATCH):
+            features, first, classes = val.batch(index)
+            final = replace(first, semantic=SemanticPrediction.from_logits(logits(features, first)))
+            predicted = enlarged(final.semantic.logits, classes)
+            losses.append(F.cross_entropy(predicted, classes, ignore_index=IGNORE_INDEX).item())
+            for place, image in enumerate(index.tolist()):
+                truth = val.panoptic[image]
+                result = deeplab_panoptic(
+                    final, place, val.input_size, truth.ids.shape, model.thing_ids, model.config.merge
+                )
+                scores.update(image, str(image), result.panoptic, truth, result.semantic)
+    result = scores.result(0).to_json()
+    return statistics.fmean(losses), result["panoptic"]["all"]["pq"], result["semantic"]["miou"]
 
 
 def main() -> None:
     """Prints a row for each choice."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("base", type=Path, help="a trained Panoptic-DeepLab without a relation, on the scenes")
+    parser.add_argument("base", type=Path, help="a trained Panoptic-DeepLab without a relation")
+    parser.add_argument("--data", type=Path, help="folder of the datasets")
     parser.add_argument("--only", help="names of choices with commas between; all without it")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--scenes", type=int, default=2400, help="to learn from")
+    parser.add_argument("--images", type=int, default=2400, help="the first so many to learn from")
     parser.add_argument("--lr", type=float, default=0.001)
     parser.add_argument("--device")
     arguments = parser.parse_args()
@@ -220,22 +247,26 @@ def main() -> None:
     model = load_model(arguments.base, choose_device(arguments.device))
     assert isinstance(model, PanopticDeepLab), "a Panoptic-DeepLab is needed"
     model.requires_grad_(False)
-    train, val = look_at(model, "train", arguments.scenes), look_at(model, "val", 10**9)
-    print(f"{len(train.classes)} scenes, {arguments.steps} steps of {BATCH}, seeds 0 to {arguments.seeds - 1}")
-    print(f"{'choice':22} {'cross entropy':>16} {'mIoU':>14} {'ΔmIoU':>14} {'s':>5}")
-    default: list[float] = []
+    train = look_at(model, "train", arguments.data, arguments.images)
+    val = look_at(model, "val", arguments.data)
+    print(f"{len(train.classes)} images, {arguments.steps} steps of {BATCH}, seeds 0 to {arguments.seeds - 1}")
+    print(f"{'choice':22} {'cross entropy':>16} {'PQ':>14} {'mIoU':>14} {'ΔPQ':>14} {'ΔmIoU':>14} {'s':>5}")
+    default: tuple[list[float], list[float]] | None = None
     for name in names:
         start = time.perf_counter()
         results = [
             learn(model, train, val, CHOICES[name], seed, arguments.steps, arguments.lr)
             for seed in range(arguments.seeds)
         ]
-        losses, mious = (list(column) for column in zip(*results, strict=True))
-        default = default or mious
-        gains = [own - other for own, other in zip(mious, default, strict=True)]
+        losses, pqs, mious = (list(column) for column in zip(*results, strict=True))
+        default = default or (pqs, mious)
+        gains = [
+            [own - other for own, other in zip(values, reference, strict=True)]
+            for values, reference in zip((pqs, mious), default, strict=True)
+        ]
         seconds = (time.perf_counter() - start) / arguments.seeds
-        cells = f"{spread(losses, 4):>16} {spread(mious, 2):>14} {spread(gains, 2):>14} {seconds:5.0f}"
-        print(f"{name:22} {cells}", flush=True)
+        cells = " ".join(f"{spread(values, 2):>14}" for values in (pqs, mious, *gains))
+        print(f"{name:22} {spread(losses, 4):>16} {cells} {seconds:5.0f}", flush=True)
 
 
 def spread(values: list[float], digits: int) -> str:

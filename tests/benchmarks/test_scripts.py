@@ -55,13 +55,14 @@ def test_module_choices(tmp_path):
     save_checkpoint(base, build_model(config, SCENE_CATEGORIES).state_dict(), config, SCENE_CATEGORIES, {})
     text = printed(
         "module_choices.py", str(base), "--only", "heads,random g_p,K = 0",
-        "--seeds", "2", "--steps", "1", "--scenes", "8",
+        "--seeds", "2", "--steps", "1", "--images", "8",
     )  # fmt: skip
-    rows = re.findall(r"^(default|heads|random g_p|K = 0) +[\d.]+ ± [\d.]+ +([\d.]+) ± [\d.]+ +(\S+) ± ", text, re.M)
+    value = r" +(-?[\d.]+) ± +[\d.]+"
+    rows = re.findall(rf"^(default|heads|random g_p|K = 0){4 * value}", text, re.M)
     assert [row[0] for row in rows] == ["default", "heads", "random g_p", "K = 0"]
-    assert rows[0][2] == "0.00"
-    for _, miou, gain in rows:
-        assert float(gain) == pytest.approx(float(miou) - float(rows[0][1]), abs=0.02)
+    assert rows[0][4] == "0.00"
+    for _, _, pq, _, gain in rows:
+        assert float(gain) == pytest.approx(float(pq) - float(rows[0][2]), abs=0.02)
 
 
 def test_tradeoff(tmp_path):
