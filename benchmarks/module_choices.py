@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.ops import Conv2dNormActivation
 
 from pisr_core.config import RelationConfig
 from pisr_core.data import build_dataset
@@ -40,6 +41,26 @@ from pisr_core.relations.reweighting import Reweighting
 from pisr_core.structures import IGNORE_INDEX, DeepLabPrediction, PanopticSegmentation, SemanticPrediction
 
 BATCH = 8
+
+
+class Convolutions(Relation):
+    """What PISR computes, with a matrix that is the same for all images in place of that of their categories.
+
+    The control that separates the relation's gain from that of more layers.
+    """
+
+    uses_instances = False
+
+    def __init__(self, channels: int, inner_channels: int) -> None:
+        super().__init__()
+        self.h = Conv2dNormActivation(channels, inner_channels, kernel_size=3)
+        self.back = nn.Conv2d(inner_channels, channels, kernel_size=1, bias=False)
+        nn.init.zeros_(self.back.weight)
+
+    def forward(self, features: Tensor, semantic: SemanticPrediction, instances: Tensor) -> Tensor:
+        """F, and what the layers make of it."""
+        return features + self.back(self.h(features))
+
 
 Change = Mapping[str, object] | Callable[[PISR], object]
 """Settings that replace those of the relation, or what is done to the module once it is built."""
@@ -85,6 +106,7 @@ def open_omega(relation: PISR) -> None:
 CHOICES: dict[str, Change] = {
     "default": {},
     "heads": {"name": "heads"},
+    "convolutions": {"name": "convolutions"},
     "concat": {"name": "concat"},
     "product": {"name": "product"},
     "ocr": {"name": "ocr"},
@@ -99,6 +121,7 @@ CHOICES: dict[str, Change] = {
     "K = 0": {"top_k": 0},
     "K = 10": {"top_k": 10},
     "d / 2": {"channels": 32},
+    "lean": {"kernel": 1, "encoding_stride": 2, "channels": 32},
     "h of 1x1": {"kernel": 1},
     "every second cell": {"encoding_stride": 2},
     "random g_p": random_mixing,
@@ -171,8 +194,10 @@ def look_at(model: PanopticDeepLab, split: str, root: Path | None, limit: int = 
 def build(model: PanopticDeepLab, change: Change) -> tuple[Relation, RelationConfig]:
     """A relation with one thing changed."""
     shipped = replace(model.config.relation, name="pisr", top_k=64)
-    config = shipped if callable(change) else replace(shipped, **change)  # type: ignore[arg-type]
     channels = model.config.deeplab.semantic.channels + model.config.deeplab.instance.channels
+    if not callable(change) and change.get("name") == "convolutions":
+        return Convolutions(channels, shipped.channels), shipped
+    config = shipped if callable(change) else replace(shipped, **change)  # type: ignore[arg-type]
     relation = build_relation(channels, len(model.categories), config)
     assert relation is not None
     if callable(change):
