@@ -78,7 +78,7 @@ def unscaled(relation: PISR) -> None:
 
 def rectified_encodings(relation: PISR) -> None:
     """A ReLU after g_s."""
-    relation.attention.g_s = nn.Sequential(relation.attention.g_s, nn.ReLU())
+    relation.attention.g_s.register_forward_hook(lambda layer, inputs, output: output.relu())
 
 
 def linear_features(relation: PISR) -> None:

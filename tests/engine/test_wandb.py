@@ -98,7 +98,7 @@ def test_a_refusal_of_wandb_is_one_message(wandb, tmp_path, monkeypatch):
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(ConfigError, match="the package wandb is missing.*pip install 'pisr.wandb.'"):
+    with pytest.raises(ConfigError, match="the package wandb is missing.*pip install '..wandb.'"):
         WandbListener("cells")
 
 

@@ -59,5 +59,5 @@ def test_panoptic_maps_and_the_example_of_the_documentation(tiny_model, tmp_path
 
 def test_onnx_missing(tiny_model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(ConfigError, match=r"onnxscript.*pip install 'pisr\[export\]'"):
+    with pytest.raises(ConfigError, match=r"onnxscript.*pip install '\.\[export\]'"):
         export_model(tiny_model("upernet"), tmp_path / "model.onnx", ExportRequest("onnx", (64, 96)))
