@@ -85,7 +85,7 @@ def export_model(
         DataError: an image cannot be read.
     """
     network = network_kind(model)(model.eval(), request.merging)
-    check_size(request.size, model.size_divisor, network.smallest)
+    check_size(request.size, model.size_divisor, network.smallest(model))
     kind: Format = FORMATS[request.format]()
     pictures = _pictures(images, request.size)
     batch = request.batch or (None if network.free_batch else 1)
@@ -110,7 +110,7 @@ def export_model(
 def default_size(model: PanopticModel) -> tuple[int, int]:
     """(H, W) of the training crop, brought to what the model takes."""
     height, width = model.config.data.crop
-    return _fitting((height, width), model.size_divisor, network_kind(model).smallest)
+    return _fitting((height, width), model.size_divisor, network_kind(model).smallest(model))
 
 
 def check_size(size: tuple[int, int], divisor: int, smallest: int) -> None:

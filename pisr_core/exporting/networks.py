@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
@@ -55,12 +56,10 @@ class ExportableNetwork(nn.Module, ABC):
     Attributes:
         raw_outputs: what each output holds without merging.
         free_batch: whether the number of images may be left open.
-        smallest: size divisors on the shortest side that is allowed when sizes are free.
     """
 
     raw_outputs: dict[str, str]
     free_batch = True
-    smallest = 2
 
     def __init__(self, model: PanopticModel, merging: bool) -> None:
         super().__init__()
@@ -80,10 +79,15 @@ class ExportableNetwork(nn.Module, ABC):
         maps = (maps.to(torch.int32) for maps in self.merge(raw))
         return dict(zip(PANOPTIC_OUTPUTS, maps, strict=True))
 
+    @classmethod
+    def smallest(cls, model: Any) -> int:
+        """Size divisors on the shortest side that a model's file takes."""
+        return 2
+
     def free_range(self, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
         """The (lowest, highest) height and width in pixels that one graph serves, when traced at `size`."""
         divisor = self.model.size_divisor
-        side = (self.smallest * divisor, LARGEST_SIDE // divisor * divisor)
+        side = (self.smallest(self.model) * divisor, LARGEST_SIDE // divisor * divisor)
         return side, side
 
     @torch.no_grad()
@@ -122,6 +126,11 @@ class CenterOffsetNetwork(ExportableNetwork):
         "center_heatmap": "(batch, 1, height / 4, width / 4) float32: about 0 to 1",
         "offset": "(batch, 2, height / 4, width / 4) float32: (y, x) to the instance's centre, cells of 4 pixels",
     }
+
+    @classmethod
+    def smallest(cls, model: CenterOffsetModel) -> int:
+        """Enough cells for the relation's K centres: with fewer of them `torch.export` traces another graph."""
+        return max(2, math.ceil(4 * math.sqrt(model.config.relation.top_k) / model.size_divisor))
 
     def free_range(self, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
         """Sides up to the pooling window or beyond it, as `size` is: `torch.export` traces another graph there."""
@@ -180,7 +189,6 @@ class RegionNetwork(ExportableNetwork):
 
     model: PanopticFPN
     free_batch = False
-    smallest = 3  # below, the coarsest level has a single cell, for which `torch.export` traces another graph
     raw_outputs = {
         "semantic_logits": "(batch, 1 + stuff classes, height / 4, width / 4) float32: class 0 for all things",
         "boxes": "(batch, detections, 4) float32: (x1, y1, x2, y2), pixels",
@@ -188,6 +196,11 @@ class RegionNetwork(ExportableNetwork):
         "labels": "(batch, detections) int64: position of the class among `thing_ids`",
         "masks": "(batch, detections, 28, 28) float32: probabilities on a grid that fills the box",
     }
+
+    @classmethod
+    def smallest(cls, model: PanopticFPN) -> int:
+        """Below, the coarsest level has a single cell, for which `torch.export` traces another graph."""
+        return 3
 
     def predict(self, images: UInt8[Tensor, "b 3 H W"]) -> dict[str, Tensor]:
         """The final stage's S and detections."""

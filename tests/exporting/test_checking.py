@@ -79,3 +79,13 @@ def test_sizes(tiny_model):
     assert default_size(model) == (512, 512)
     model.config = replace(model.config, data=DataConfig(crop=(40, 513)))
     assert default_size(model) == (96, 544)
+
+
+def test_sides_hold_as_many_cells_as_there_are_instances(tiny_model):
+    model = tiny_model("panoptic_deeplab")
+    kind, divisor = network_kind(model), model.size_divisor
+    for top_k in (0, 6, 200, 300):
+        model.config = replace(model.config, relation=replace(model.config.relation, top_k=top_k))
+        cells = kind.smallest(model) * divisor // 4
+        assert cells**2 >= top_k and kind.smallest(model) >= 2
+        assert kind.smallest(model) == 2 or (cells - divisor // 4) ** 2 < top_k
