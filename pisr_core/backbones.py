@@ -81,8 +81,8 @@ class SwinBackbone(Backbone):
         }
 
 
-class XceptionBackbone(Backbone):
-    """Xception, whose pretrained weights expect RGB values between −1 and 1."""
+class TensorFlowBackbone(Backbone):
+    """A network whose pretrained weights come from TensorFlow and expect RGB values between −1 and 1."""
 
     def __init__(self, body: nn.Module, output_stride: int = 32) -> None:
         super().__init__(body, output_stride)
@@ -123,7 +123,10 @@ BACKBONES: dict[str, BackboneEntry] = {
     "resnet50s": BackboneEntry("ResNet-50, stem of three 3×3 convolutions (DeepLab)", "gluon_in1k"),
     "resnet101": BackboneEntry("ResNet-101", "tv_in1k"),
     "resnet101s": BackboneEntry("ResNet-101, stem of three 3×3 convolutions (DeepLab)", "gluon_in1k"),
-    "xception71": BackboneEntry("Xception-71, aligned (DeepLab)", "tf_in1k", kind=XceptionBackbone),
+    "xception71": BackboneEntry("Xception-71, aligned (DeepLab)", "tf_in1k", kind=TensorFlowBackbone),
+    "tf_efficientnet_lite0": BackboneEntry(
+        "EfficientNet-Lite0, for small devices", "in1k", (16, 32), kind=TensorFlowBackbone
+    ),
     # The four branches themselves, not the classifier's widened ones.
     "hrnet_w48": BackboneEntry("HRNet-W48", "ms_in1k", (32,), {"feature_location": ""}),
     "swin_tiny_patch4_window7_224": BackboneEntry("Swin-T", "ms_in1k", (32,), _SWIN, SwinBackbone),

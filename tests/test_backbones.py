@@ -16,6 +16,7 @@ CHANNELS = {
     "resnet101": RESNET,
     "resnet101s": RESNET,
     "xception71": (256, 728, 1024, 2048),
+    "tf_efficientnet_lite0": (24, 40, 112, 320),
     "hrnet_w48": (48, 96, 192, 384),
     "swin_tiny_patch4_window7_224": (96, 192, 384, 768),
     "swin_large_patch4_window12_384": (192, 384, 768, 1536),
@@ -56,8 +57,9 @@ def test_swin_shifts_its_windows_in_the_last_stage_too():
     assert all(block.window_size == (7, 7) for block in body["layers_3"].blocks)
 
 
-def test_xception_sees_values_between_minus_and_plus_one():
-    backbone = build_backbone(offline("xception71")).eval()
+@pytest.mark.parametrize("name", ["xception71", "tf_efficientnet_lite0"])
+def test_networks_from_tensorflow_see_values_between_minus_and_plus_one(name):
+    backbone = build_backbone(offline(name)).eval()
     seen = []
     backbone.body.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     white = (255 - torch.tensor(PIXEL_MEAN)) / torch.tensor(PIXEL_STD)

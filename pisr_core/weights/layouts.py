@@ -12,6 +12,7 @@ from torch import Tensor
 from pisr_core.errors import CheckpointError
 from pisr_core.weights.damage import MALFORMED, first_line
 from pisr_core.weights.detectron2 import from_detectron2_deeplab, from_detectron2_maskformer
+from pisr_core.weights.efficientnet import from_efficientnet_lite0
 from pisr_core.weights.panoptic_fpn import from_detectron2_panoptic_fpn, from_torchvision_mask_rcnn
 from pisr_core.weights.swin import from_original_swin
 
@@ -97,6 +98,9 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "torchvision's Mask R-CNN": Layout((r"roi_heads\.mask_predictor\.",), "panoptic_fpn", from_torchvision_mask_rcnn),
     "detectron2's ImageNet ResNet": Layout((r"stem\.conv1\.", r"res2\.0\."), "", _from_detectron2_resnet, True),
+    "efficientnet-pytorch's ImageNet EfficientNet-Lite0": Layout(
+        (r"_conv_stem\.", r"_blocks\.0\."), "", from_efficientnet_lite0, True
+    ),
     "torchvision's or timm's ImageNet ResNet": Layout((r"layer1\.0\.conv1\.",), "", _from_torchvision_resnet, True),
 }
 """Known layouts by what they are; the first that matches is taken."""
