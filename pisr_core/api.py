@@ -31,6 +31,7 @@ from pisr_core.engine.inference import load_model as load_network
 from pisr_core.engine.prediction import distinct_names, predict_sample
 from pisr_core.errors import DataError
 from pisr_core.models import PanopticModel
+from pisr_core.runs import find_runs
 from pisr_core.structures import Category, PanopticSegmentation, Sample, Segment
 from pisr_core.visualization.overlay import overlay
 
@@ -108,12 +109,11 @@ class Prediction:
     @cached_property
     def segments(self) -> tuple[PredictedSegment, ...]:
         """All that was found."""
-        ids = self.panoptic.ids
-        present, inverse = np.unique(ids, return_inverse=True)
-        windows = ndimage.find_objects(inverse.reshape(ids.shape) + 1)
+        runs = find_runs(self.panoptic.ids)
+        windows = ndimage.find_objects(runs.positions() + 1)
         boxes = {
             segment_id: (columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
-            for segment_id, (rows, columns) in zip(present.tolist(), windows, strict=True)
+            for segment_id, (rows, columns) in zip(runs.present.tolist(), windows, strict=True)
         }
         return tuple(self._segment(segment, boxes[segment.id]) for segment in self.panoptic.segments)
 

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from pisr_core.runs import find_runs
+
 VOID_ID = 0
 """Segment id of unlabelled pixels, as in COCO's panoptic PNGs."""
 
@@ -78,10 +80,9 @@ class PanopticSegmentation:
 
     def semantic(self) -> UInt8[np.ndarray, "H W"]:
         """(H, W) class of each pixel, `IGNORE_INDEX` for void (at most 255 classes)."""
-        present, inverse = np.unique(self.ids, return_inverse=True)
+        runs = find_runs(self.ids)
         classes = {segment.id: segment.category for segment in self.segments}
-        table = np.array([classes.get(int(i), IGNORE_INDEX) for i in present], dtype=np.uint8)
-        return table[inverse].reshape(self.ids.shape)
+        return runs.paint(np.array([classes.get(i, IGNORE_INDEX) for i in runs.present.tolist()], dtype=np.uint8))
 
 
 @dataclass(frozen=True)

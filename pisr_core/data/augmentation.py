@@ -14,6 +14,7 @@ from torchvision.transforms.v2 import functional as transform
 
 from pisr_core.config import DataConfig
 from pisr_core.errors import DataError
+from pisr_core.runs import find_runs
 from pisr_core.structures import VOID_ID, PanopticSegmentation, Sample, Segment
 
 MEAN_COLOR = (124, 116, 104)
@@ -89,8 +90,8 @@ def _random_start(length: int, crop: int) -> int:
 
 def present_segments(ids: Int[np.ndarray, "H W"], segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
     """The segments that have pixels in the map, with their areas counted there."""
-    present, areas = np.unique(ids, return_counts=True)
-    area_of = dict(zip(present.tolist(), areas.tolist(), strict=True))
+    runs = find_runs(ids)
+    area_of = dict(zip(runs.present.tolist(), runs.areas.tolist(), strict=True))
     return tuple(replace(s, area=area_of[s.id]) for s in segments if s.id in area_of)
 
 

@@ -29,6 +29,7 @@ from pisr_core.data.coco_json import (
 )
 from pisr_core.data.images import BROKEN_IMAGE_ERRORS
 from pisr_core.errors import DataError
+from pisr_core.runs import find_runs
 from pisr_core.structures import VOID_ID, Category, PanopticSegmentation, Segment
 
 __all__ = [
@@ -104,8 +105,8 @@ def read_segmentation(png_dir: Path, record: AnnotationRecord) -> PanopticSegmen
     """
     path = png_dir / record.file_name
     ids = read_panoptic_png(path)
-    present, inverse, areas = np.unique(ids, return_inverse=True, return_counts=True)
-    area_of = dict(zip(present.tolist(), areas.tolist(), strict=True))
+    runs = find_runs(ids)
+    area_of = dict(zip(runs.present.tolist(), runs.areas.tolist(), strict=True))
     listed = {segment.id for segment in record.segments}
     unlisted = sorted(area_of.keys() - listed - {VOID_ID})
     empty = sorted(listed - area_of.keys())
@@ -113,8 +114,7 @@ def read_segmentation(png_dir: Path, record: AnnotationRecord) -> PanopticSegmen
         log.warning("%s: segments %s of the JSON have no pixels in the PNG; they are left out.", path, empty)
     if unlisted:
         log.warning("%s: ids %s of the PNG are not in the JSON; their pixels become void.", path, unlisted)
-        known = np.where(np.isin(present, unlisted), VOID_ID, present).astype(np.int32)
-        ids = known[inverse].reshape(ids.shape)
+        ids = runs.paint(np.where(np.isin(runs.present, unlisted), VOID_ID, runs.present).astype(np.int32))
     segments = (replace(s, area=area_of[s.id]) for s in record.segments if s.id in area_of)
     return PanopticSegmentation(ids, tuple(segments))
 
@@ -129,16 +129,10 @@ class _Shape:
 
 def _shapes(ids: Int[np.ndarray, "H W"]) -> dict[int, _Shape]:
     """Area and box of every id of a map, void too."""
-    if ids.max(initial=0) <= ids.size:  # small numbers, as predictions have, are counted without sorting
-        counts = np.bincount(ids.ravel())
-        present = np.flatnonzero(counts)
-        areas = counts[present]
-        windows = [window for window in ndimage.find_objects(ids + 1) if window is not None]
-    else:
-        present, inverse, areas = np.unique(ids, return_inverse=True, return_counts=True)
-        windows = ndimage.find_objects(inverse.reshape(ids.shape) + 1)
+    runs = find_runs(ids)
+    windows = ndimage.find_objects(runs.positions() + 1)
     shapes = {}
-    for segment_id, area, (rows, columns) in zip(present.tolist(), areas.tolist(), windows, strict=True):
+    for segment_id, area, (rows, columns) in zip(runs.present.tolist(), runs.areas.tolist(), windows, strict=True):
         box = (columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
         shapes[segment_id] = _Shape(area, box)
     return shapes

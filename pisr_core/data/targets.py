@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pisr_core.config import TargetConfig
+from pisr_core.runs import find_runs
 from pisr_core.structures import IGNORE_INDEX, DeepLabTargets, PanopticSegmentation
 
 
@@ -85,12 +86,10 @@ def gaussian_radius(sigma: float) -> int:
 
 def segment_index(panoptic: PanopticSegmentation) -> Int[np.ndarray, "H W"]:
     """Position of each pixel's segment in `panoptic.segments`; their number for pixels of none (void)."""
-    ids = panoptic.ids
+    runs = find_runs(panoptic.ids)
     positions = {segment.id: position for position, segment in enumerate(panoptic.segments)}
-    present, inverse = np.unique(ids, return_inverse=True)
     void = len(panoptic.segments)
-    table = np.array([positions.get(i, void) for i in present.tolist()], dtype=np.int64)
-    return table[inverse].reshape(ids.shape)
+    return runs.paint(np.array([positions.get(i, void) for i in runs.present.tolist()], dtype=np.int64))
 
 
 def mass_centers(owner: Int[np.ndarray, "H W"], areas: Int[np.ndarray, " s"]) -> Float[np.ndarray, "s 2"]:

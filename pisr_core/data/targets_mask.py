@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from pisr_core.runs import find_runs
 from pisr_core.structures import MaskTargets, PanopticSegmentation
 
 
@@ -13,7 +14,7 @@ class MaskTargetGenerator:
 
     def __call__(self, panoptic: PanopticSegmentation) -> MaskTargets:
         """Targets of one image. Crowds and segments without pixels are none; their pixels, and void, are in no mask."""
-        present = set(np.unique(panoptic.ids).tolist())
+        present = set(find_runs(panoptic.ids).present.tolist())
         segments = [s for s in panoptic.segments if not s.iscrowd and s.id in present]
         ids = np.array([s.id for s in segments], dtype=panoptic.ids.dtype)
         return MaskTargets(

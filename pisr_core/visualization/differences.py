@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 from scipy import ndimage
 
+from pisr_core.runs import find_runs
 from pisr_core.structures import VOID_ID, Category, PanopticSegmentation
 from pisr_core.visualization.grid import Box
 
@@ -29,9 +30,11 @@ def differing_pixels(
         categories: tell things from stuff.
     """
     pairs = first.ids.astype(np.int64) << 32 | second.ids
-    present, inverse, shared = np.unique(pairs, return_inverse=True, return_counts=True)
-    ids = list(zip((present >> 32).tolist(), (present & 0xFFFFFFFF).tolist(), strict=True))
-    areas = [{i: int((m.ids == i).sum()) for i in np.unique(m.ids).tolist()} for m in (first, second)]
+    runs = find_runs(pairs)
+    ids = list(zip((runs.present >> 32).tolist(), (runs.present & 0xFFFFFFFF).tolist(), strict=True))
+    areas = [
+        dict(zip(r.present.tolist(), r.areas.tolist(), strict=True)) for r in map(find_runs, (first.ids, second.ids))
+    ]
     classes = [{VOID_ID: None} | {segment.id: segment.category for segment in m.segments} for m in (first, second)]
 
     def differ(one: int, other: int, pixels: int) -> bool:
@@ -42,8 +45,8 @@ def differing_pixels(
             return False
         return pixels / (areas[0][one] + areas[1][other] - pixels) <= SAME_INSTANCE
 
-    table = np.array([differ(*pair, pixels) for pair, pixels in zip(ids, shared.tolist(), strict=True)])
-    return table[inverse].reshape(first.ids.shape)
+    table = np.array([differ(*pair, pixels) for pair, pixels in zip(ids, runs.areas.tolist(), strict=True)])
+    return runs.paint(table)
 
 
 def largest_regions(mask: Bool[np.ndarray, "H W"], limit: int = 4) -> list[Box]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from pisr_core.runs import find_runs
+
 
 @dataclass(frozen=True)
 class SegmentShapes:
@@ -32,27 +34,20 @@ class SegmentShapes:
 def measure_segments(ids: Int[np.ndarray, "H W"]) -> SegmentShapes:
     """Measures every segment of a map.
 
-    Works on the runs of equal ids in each row, of which there are a few per row: `np.unique` would sort every pixel,
-    and `scipy.ndimage` or pycocotools would go over the map once per segment.
+    Works on the runs of equal ids: `scipy.ndimage` or pycocotools would go over the map once per segment.
     """
-    height, width = ids.shape
-    starts_run = np.ones(ids.shape, dtype=bool)
-    np.not_equal(ids[:, 1:], ids[:, :-1], out=starts_run[:, 1:])
-    starts = np.flatnonzero(starts_run)
-    lengths = np.diff(starts, append=ids.size)
-    rows, lefts = np.divmod(starts, width)
-    present, owner = np.unique(ids.ravel()[starts], return_inverse=True)
-
-    areas = np.bincount(owner, lengths)
+    runs = find_runs(ids)
+    owner, lengths = runs.owner, runs.lengths
+    rows, lefts = np.divmod(runs.starts, ids.shape[1])
     middles = lefts + (lengths - 1) / 2
     sums = [np.bincount(owner, position * lengths) for position in (rows, middles)]
     return SegmentShapes(
-        present,
-        areas.astype(np.int64),
+        runs.present,
+        runs.areas,
         _boxes(owner, rows, lefts, lengths),
-        np.stack(sums, axis=1) / areas[:, None],
-        _touching(ids, present, owner, lefts),
-        (height, width),
+        np.stack(sums, axis=1) / runs.areas[:, None],
+        _touching(ids, runs.present, owner, lefts),
+        runs.shape,
     )
 
 
