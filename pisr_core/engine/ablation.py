@@ -20,7 +20,7 @@ from pisr_core.engine.inference import load_model
 from pisr_core.engine.study import Study, Variant
 from pisr_core.errors import ConfigError, DataError
 from pisr_core.metrics.scores import Scores
-from pisr_core.models import PanopticModel
+from pisr_core.models import TwoStageModel
 from pisr_core.results.plot import Series, draw_plot
 from pisr_core.results.statistics import Summary, summarize
 from pisr_core.results.table import Cell, ResultsTable
@@ -202,7 +202,7 @@ def ablate(
     return ResultsTable(COLUMNS, wanted)
 
 
-def check_ks(model: PanopticModel, ks: Sequence[int]) -> int:
+def check_ks(model: TwoStageModel, ks: Sequence[int]) -> int:
     """The K that a model was trained with.
 
     Raises:
@@ -222,7 +222,7 @@ def check_ks(model: PanopticModel, ks: Sequence[int]) -> int:
 
 
 def scores_by_k(
-    model: PanopticModel,
+    model: TwoStageModel,
     ks: Sequence[int],
     split: Split,
     device: torch.device,
@@ -296,7 +296,7 @@ def draw_curves(table: ResultsTable, path: Path) -> None:
 
 
 @contextmanager
-def _instances_limited(model: PanopticModel, k: int) -> Iterator[None]:
+def _instances_limited(model: TwoStageModel, k: int) -> Iterator[None]:
     """Within it the model selects its k most confident instances."""
     config = model.config
     model.config = replace(config, relation=replace(config.relation, top_k=k))

@@ -9,11 +9,11 @@ import torch
 
 from pisr_core.config import Config
 from pisr_core.errors import CheckpointError, ConfigError
-from pisr_core.models import PanopticModel, build_model
+from pisr_core.models import TwoStageModel, build_model
 from pisr_core.weights.checkpoint import Checkpoint, read_checkpoint
 
 
-def load_model(path: Path, device: torch.device) -> PanopticModel:
+def load_model(path: Path, device: torch.device) -> TwoStageModel:
     """The model of a checkpoint, ready to predict. Nothing is downloaded.
 
     Raises:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from pisr_core.config import Config
 from pisr_core.errors import ConfigError
-from pisr_core.models.base import PanopticModel
+from pisr_core.models.base import PanopticModel, TwoStageModel
 from pisr_core.models.maskformer import MaskFormer
 from pisr_core.models.panoptic_deeplab import PanopticDeepLab
 from pisr_core.models.panoptic_fpn import PanopticFPN
 from pisr_core.models.upernet import UPerNet
 from pisr_core.structures import Category
 
-MODELS: dict[str, type[PanopticModel]] = {
+MODELS: dict[str, type[TwoStageModel]] = {
     "panoptic_deeplab": PanopticDeepLab,
     "panoptic_fpn": PanopticFPN,
     "maskformer": MaskFormer,
@@ -22,7 +22,7 @@ MODELS: dict[str, type[PanopticModel]] = {
 """Models by the `architecture` of a preset."""
 
 
-def build_model(config: Config, categories: Sequence[Category]) -> PanopticModel:
+def build_model(config: Config, categories: Sequence[Category]) -> TwoStageModel:
     """The model of a config for a dataset's categories.
 
     Raises:
@@ -35,4 +35,13 @@ def build_model(config: Config, categories: Sequence[Category]) -> PanopticModel
     return MODELS[config.architecture](config, categories)
 
 
-__all__ = ["MODELS", "MaskFormer", "PanopticDeepLab", "PanopticFPN", "PanopticModel", "UPerNet", "build_model"]
+__all__ = [
+    "MODELS",
+    "MaskFormer",
+    "PanopticDeepLab",
+    "PanopticFPN",
+    "PanopticModel",
+    "TwoStageModel",
+    "UPerNet",
+    "build_model",
+]

@@ -1,4 +1,4 @@
-"""What all panoptic models share."""
+"""What all panoptic models share, and what all networks do that have a place for a relation (Fig. 2)."""
 
 from __future__ import annotations
 
@@ -41,14 +41,6 @@ class PanopticModel(nn.Module, ABC):
         """RGB values in 0–255, of any type, to what the backbone expects."""
         return (images - self.pixel_mean) / self.pixel_std  # type: ignore[operator]
 
-    def first_stage(self, images: Shaped[Tensor, "b 3 H W"]) -> Any:
-        """All that comes before the relation, and so does not depend on K, for RGB images with values in 0–255."""
-        raise NotImplementedError
-
-    def second_stage(self, first: Any) -> Any:
-        """The output of the network, from `first_stage`'s; I has the present `config.relation.top_k` maps."""
-        raise NotImplementedError
-
     @abstractmethod
     def target_generator(self) -> TargetGenerator:
         """What turns an annotation into the targets that `losses` reads."""
@@ -65,3 +57,19 @@ class PanopticModel(nn.Module, ABC):
         output_sizes: Sequence[tuple[int, int]],
     ) -> list[PanopticResult]:
         """The panoptic map of each image of a padded batch, resized to `output_sizes`."""
+
+
+class TwoStageModel(PanopticModel):
+    """First predictions, the relation, final predictions: Fig. 2."""
+
+    def forward(self, images: Shaped[Tensor, "b 3 H W"]) -> Any:
+        """Both stages' predictions for RGB images with values in 0–255."""
+        return self.second_stage(self.first_stage(images))
+
+    @abstractmethod
+    def first_stage(self, images: Shaped[Tensor, "b 3 H W"]) -> Any:
+        """All that comes before the relation, and so does not depend on K, for RGB images with values in 0–255."""
+
+    @abstractmethod
+    def second_stage(self, first: Any) -> Any:
+        """The relation and the final heads, as far as the model has them; I has `config.relation.top_k` maps."""

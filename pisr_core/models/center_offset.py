@@ -13,14 +13,14 @@ from pisr_core.config import Config
 from pisr_core.data.targets import DeepLabTargetGenerator
 from pisr_core.instances import deeplab_instances
 from pisr_core.losses.deeplab import deeplab_losses
-from pisr_core.models.base import PanopticModel
+from pisr_core.models.base import TwoStageModel
 from pisr_core.models.deeplab_heads import DeepLabHeads
 from pisr_core.postprocess.deeplab import deeplab_panoptic
 from pisr_core.relations import Relation
 from pisr_core.structures import Category, DeepLabOutput, DeepLabPrediction, DeepLabTargets, PanopticResult
 
 
-class CenterOffsetModel(PanopticModel):
+class CenterOffsetModel(TwoStageModel):
     """Backbone → decoder (F) → initial heads (S, M, O) → relation (F_pan) → final heads.
 
     Those who inherit build the decoder and the stages; `relation` and `final_heads` are `None` for a base model.
@@ -42,10 +42,6 @@ class CenterOffsetModel(PanopticModel):
     @abstractmethod
     def decode(self, pyramid: Mapping[str, Float[Tensor, "b _ _ _"]]) -> Float[Tensor, "b c h w"]:
         """F, at stride 4."""
-
-    def forward(self, images: Shaped[Tensor, "b 3 H W"]) -> DeepLabOutput:
-        """Both stages' predictions for RGB images with values in 0–255."""
-        return self.second_stage(self.first_stage(images))
 
     def first_stage(self, images: Shaped[Tensor, "b 3 H W"]) -> tuple[Float[Tensor, "b c h w"], DeepLabPrediction]:
         """F, and S, M and O of the initial heads."""

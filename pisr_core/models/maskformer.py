@@ -14,7 +14,7 @@ from pisr_core.config import Config
 from pisr_core.data.targets_mask import MaskTargetGenerator
 from pisr_core.instances import mask_instances
 from pisr_core.losses.maskformer import mask_losses
-from pisr_core.models.base import PanopticModel
+from pisr_core.models.base import TwoStageModel
 from pisr_core.models.mask_decoder import MaskHeads, TransformerDecoder
 from pisr_core.models.pixel_decoder import PixelDecoder
 from pisr_core.postprocess.mask import mask_panoptic, semantic_inference
@@ -34,7 +34,7 @@ SMALLEST_PROBABILITY = 1e-6
 FirstStage = tuple[Float[Tensor, "b c h w"], Float[Tensor, "l b q d"], Sequence[MaskPrediction]]
 
 
-class MaskFormer(PanopticModel):
+class MaskFormer(TwoStageModel):
     """Backbone → pixel decoder (F) → queries and initial heads (S, I) → relation (F_pan) → final heads.
 
     F are the mask features, S the sum of all queries' masks by class, I the most confident queries' masks. The
@@ -61,10 +61,6 @@ class MaskFormer(PanopticModel):
     def size_divisor(self) -> int:
         """Image sides are multiples of this many pixels."""
         return self.config.backbone.output_stride
-
-    def forward(self, images: Shaped[Tensor, "b 3 H W"]) -> MaskFormerOutput:
-        """Both stages' predictions for RGB images with values in 0–255."""
-        return self.second_stage(self.first_stage(images))
 
     def first_stage(self, images: Shaped[Tensor, "b 3 H W"]) -> FirstStage:
         """F, the queries of all decoder layers, and what the initial heads say of each layer's."""

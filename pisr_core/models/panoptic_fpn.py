@@ -14,7 +14,7 @@ from pisr_core.data.targets_fpn import FPNTargetGenerator
 from pisr_core.errors import ConfigError
 from pisr_core.instances import box_instances
 from pisr_core.losses.panoptic_fpn import semantic_cross_entropy
-from pisr_core.models.base import PanopticModel
+from pisr_core.models.base import TwoStageModel
 from pisr_core.models.fpn_decoder import FeaturePyramid, SemanticBranch, relate_pyramid
 from pisr_core.models.fpn_regions import ProposalNetwork, RegionHeads
 from pisr_core.postprocess.fpn import fpn_panoptic
@@ -71,7 +71,7 @@ class FPNHeads(nn.Module):
 FirstStage = tuple[Float[Tensor, "b c h w"], FPNProposals, FPNPrediction]
 
 
-class PanopticFPN(PanopticModel):
+class PanopticFPN(TwoStageModel):
     """Backbone → pyramid and semantic branch (F), proposals → initial heads (S, I) → relation (F_pan) → final heads.
 
     F is the semantic branch's sum beside the pyramid's p2, so that it serves both kinds of heads. S has the base's
@@ -112,10 +112,6 @@ class PanopticFPN(PanopticModel):
     def size_divisor(self) -> int:
         """Image sides are multiples of this many pixels."""
         return self.config.backbone.output_stride
-
-    def forward(self, images: Shaped[Tensor, "b 3 H W"]) -> FPNOutput:
-        """Both stages' predictions for RGB images with values in 0–255."""
-        return self.second_stage(self.first_stage(images))
 
     def first_stage(self, images: Shaped[Tensor, "b 3 H W"]) -> FirstStage:
         """F, the proposals and the initial predictions, which hold the pyramid."""
