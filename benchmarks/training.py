@@ -6,6 +6,7 @@ python benchmarks/training.py --preset cityscapes-pdl-r50 --size 512x1024 --batc
 steps    images a second and memory of a whole step, in turn: eager float32, channels last (what training does), bf16,
          activation checkpointing, both, torch.compile; each with the settings of `train` that give it
 parts    where the time of a step goes
+ids      the ids of an annotation with their areas and places: by runs against sorting every pixel; both give the same
 targets  vectorised against one instance after another over whole maps; both give the same
 loader   images a second that one process reads, augments and draws targets for, beside those of a step
 
@@ -39,6 +40,7 @@ from pisr_core.data.targets import DeepLabTargetGenerator
 from pisr_core.engine.device import choose_device
 from pisr_core.engine.learner import Learner
 from pisr_core.models import PanopticModel, build_model
+from pisr_core.runs import find_runs
 from pisr_core.structures import Category, DeepLabTargets, PanopticDataset, PanopticSegmentation, Segment, TrainingBatch
 
 CATEGORIES = tuple(Category(index + 1, f"class {index}", isthing=index >= 3) for index in range(19))
@@ -83,6 +85,7 @@ def main() -> None:
         batch = next(batches(config, dataset))
         rate = steps(config, batch, names, device, arguments.runs)
         parts(config, batch, device, arguments.runs)
+        ids(arguments.runs)
         targets(arguments.runs)
         loader(config, dataset, arguments.runs, rate)
 
@@ -196,6 +199,24 @@ def parts(config: Config, batch: TrainingBatch, device: torch.device, runs: int)
         print(f"{name:22} {time:9.1f} {time / sum(times):6.1%}")
 
 
+def ids(repeats: int) -> None:
+    """Prints the time of finding out which ids a map holds, and that of `np.unique`."""
+    panoptic = scene(0).ids
+
+    def by_runs() -> tuple[np.ndarray, ...]:
+        runs = find_runs(panoptic)
+        return runs.present, runs.positions(), runs.areas
+
+    def by_sorting() -> tuple[np.ndarray, ...]:
+        present, inverse, areas = np.unique(panoptic, return_inverse=True, return_counts=True)
+        return present, inverse.reshape(panoptic.shape), areas
+
+    ours, theirs = milliseconds(torch.device("cpu"), repeats, by_runs, by_sorting)
+    same = all(map(np.array_equal, by_runs(), by_sorting()))
+    print(f"\nids of a 480×640 map: {ours:.1f} ms, sorting every pixel {theirs:.1f} ms", end=", ")
+    print(f"{theirs / ours:.1f} times as long; {'equal' if same else 'NOT EQUAL'}")
+
+
 def targets(runs: int) -> None:
     """Prints the time of Panoptic-DeepLab's targets for one image, and that of the straightforward way."""
     config = presets.load("custom-pdl-r18").targets
@@ -211,7 +232,7 @@ def targets(runs: int) -> None:
     found = generator(panoptic)
     same = np.array_equal(found.semantic, semantic) and np.allclose(found.offset, offset, atol=1e-3)
     same = same and np.allclose(windowed(found, config.sigma), windowed(center, config.sigma), atol=1e-6)
-    print(f"\ntargets of a 480×640 image: {ours:.1f} ms, one instance after another {theirs:.1f} ms", end=", ")
+    print(f"targets of a 480×640 image: {ours:.1f} ms, one instance after another {theirs:.1f} ms", end=", ")
     print(f"{theirs / ours:.1f} times as long; {'equal' if same else 'NOT EQUAL'}")
 
 

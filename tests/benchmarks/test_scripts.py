@@ -49,6 +49,16 @@ def test_merging():
     assert ", equal" in printed("merging.py", "--boxes", "--size", "64x128", "--instances", "6", "--runs", "2")
 
 
+def test_inside_pisr(tmp_path):
+    config = presets.load("scenes-pdl-r18", ["data.scenes.size=[64, 64]", "relation.top_k=10"])
+    path = tmp_path / "run" / "last.safetensors"
+    path.parent.mkdir()
+    save_checkpoint(path, build_model(config, SCENE_CATEGORIES).state_dict(), config, SCENE_CATEGORIES, {})
+    (row,) = re.findall(r"^run +(.*)$", printed("inside_pisr.py", str(path), "--limit", "2"), re.M)
+    assert "0.00" in row.split()  # an untrained residual adds nothing
+    assert row.count("%") == 4
+
+
 def test_module_choices(tmp_path):
     config = presets.load("scenes-pdl-r18-baseline", ["data.scenes.size=[64, 64]", "data.scenes.val_images=8"])
     base = tmp_path / "base.safetensors"

@@ -1,0 +1,182 @@
+"""What a trained PISR does inside: which categories ω keeps (Sec. 3.3), how much F_pan changes, what it mends.
+
+python benchmarks/inside_pisr.py studies/table5/runs/pisr-seed*/last.safetensors --data ROOT --limit 100
+
+One row for each checkpoint, over the validation images, all on the stride-4 grid:
+
+ω of classes      mean over the classes that the annotation of an image has, and over those that it has not
+ω of instances    mean over the maps that match an annotated thing, over the others that hold anything (false and
+                  double centres), and over empty maps. A map matches the thing that it overlaps by more than half
+                  (IoU, the map taken where it is at least 0.5), if no more confident map has matched it
+F_pan / F         standard deviation of what the relation adds over that of F
+accuracy          share of annotated cells whose class is right after the first and after the final stage
+changed, mended   share of cells whose class the final stage changes, and how many of these were wrong and become right
+
+After each mean, in brackets: the chance that a present category has the larger weight than an absent one (0.5: ω does
+not tell them apart), likewise for matching against false maps.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+from torch import Tensor
+from torch.nn import functional as F
+
+from pisr_core.data import build_dataset
+from pisr_core.engine.device import choose_device
+from pisr_core.engine.heatmaps import gather_maps
+from pisr_core.engine.inference import load_model
+from pisr_core.models import TwoStageModel
+from pisr_core.relations import PISR
+from pisr_core.structures import IGNORE_INDEX, PanopticDataset, PanopticSegmentation
+from pisr_core.visualization.stages import ImageMaps
+
+ROW = "{:20} {:>12} {:>6} {:>12} {:>6} {:>6} {:>7} {:>7} {:>7} {:>7} {:>7}"
+"""The columns."""
+
+MATCH = 0.5
+"""IoU above which a map shows an annotated thing, as in PQ."""
+
+
+def main() -> None:
+    """Prints a row for each checkpoint."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoints", type=Path, nargs="+", help="models with PISR")
+    parser.add_argument("--data", type=Path, help="folder of the datasets")
+    parser.add_argument("--limit", type=int, default=0, help="images; 0 for all of the validation split")
+    parser.add_argument("--device")
+    arguments = parser.parse_args()
+    device = choose_device(arguments.device)
+    columns = "ω: present|absent|match|false|empty|F_pan/F|first|final|changed|mended".split("|")
+    print(ROW.format("", *columns))
+    for path in arguments.checkpoints:
+        model = load_model(path, device)
+        dataset = build_dataset(model.config.data, "val", arguments.data)
+        print(ROW.format(path.parent.name, *inside(model, dataset, arguments.limit, device)), flush=True)
+
+
+def inside(model: TwoStageModel, dataset: PanopticDataset, limit: int, device: torch.device) -> list[str]:
+    """The columns of a model."""
+    relation = model.relation
+    assert isinstance(relation, PISR), f"relation.name = {model.config.relation.name!r}: a model with PISR is needed"
+    weights: dict[str, list[float]] = defaultdict(list)
+    spreads, counts = [], np.zeros(5)
+
+    def record(module: PISR, inputs: Sequence[Tensor], output: Tensor) -> None:
+        features = inputs[0]
+        added = output - features if module.residual else output
+        spreads.append((added.std() / features.std()).item())
+
+    handle = relation.register_forward_hook(record)
+    for index in range(min(limit or len(dataset), len(dataset))):
+        sample = dataset[index]
+        assert sample.panoptic is not None
+        maps = gather_maps(model, sample, device)
+        truth = on_grid(maps, sample.panoptic)
+        if maps.weights is not None:
+            sort_weights(maps, truth, sample.panoptic, model.thing_ids, weights)
+        counts += count_cells(maps, truth, sample.panoptic)
+    handle.remove()
+    cells, first, final, changed, mended = counts
+    present, absent = weights["present"], weights["absent"]
+    match, false = weights["match"], weights["false"]
+    return [
+        f"{mean(present)} ({larger(present, absent)})",
+        mean(absent),
+        f"{mean(match)} ({larger(match, false)})",
+        mean(false),
+        mean(weights["empty"]),
+        f"{np.mean(spreads):.2f}",
+        *(f"{share:.2%}" for share in (first / cells, final / cells, changed / cells, mended / max(changed, 1))),
+    ]
+
+
+def on_grid(maps: ImageMaps, panoptic: PanopticSegmentation) -> Tensor:
+    """Segment ids at the middles of the cells of an image's maps, -1 in the network's padding."""
+    height, width = maps.encoded.classes.shape[1:]
+    cells = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"), dim=2).flatten(0, 1)
+    points = np.rint(maps.at_image_points(cells)).astype(np.int64)
+    rows, columns = points[:, 0], points[:, 1]
+    inside = (rows < panoptic.ids.shape[0]) & (columns < panoptic.ids.shape[1])
+    found = np.full(len(points), -1, np.int64)
+    found[inside] = panoptic.ids[rows[inside].clip(0), columns[inside].clip(0)]
+    return torch.from_numpy(found).view(height, width)
+
+
+def sort_weights(
+    maps: ImageMaps,
+    truth: Tensor,
+    panoptic: PanopticSegmentation,
+    thing_ids: tuple[int, ...],
+    weights: dict[str, list[float]],
+) -> None:
+    """Adds an image's ω to the group of each category."""
+    assert maps.weights is not None
+    n = len(maps.encoded.classes)
+    omega = maps.weights.cpu().tolist()
+    annotated = {segment.category for segment in panoptic.segments}
+    for category, weight in enumerate(omega[:n]):
+        weights["present" if category in annotated else "absent"].append(weight)
+    things = [s.id for s in panoptic.segments if s.category in thing_ids and not s.iscrowd]
+    for kind, weight in zip(kinds(maps.encoded.instances.cpu(), truth, things), omega[n:], strict=True):
+        weights[kind].append(weight)
+
+
+def kinds(instances: Tensor, truth: Tensor, things: Sequence[int]) -> list[str]:
+    """`match`, `false` or `empty` of each instance map, the most confident first."""
+    masks = (instances >= 0.5).flatten(1).float()
+    wanted = (truth.flatten() == torch.tensor(things, dtype=truth.dtype)[:, None]).float()
+    shared = masks @ wanted.T
+    union = masks.sum(dim=1, keepdim=True) + wanted.sum(dim=1) - shared
+    overlaps = shared / union.clamp(min=1)
+    taken: set[int] = set()
+    found = []
+    for instance, row in zip(instances, overlaps, strict=True):
+        if not instance.any():
+            found.append("empty")
+            continue
+        best = int(row.argmax()) if len(row) else -1
+        if best < 0 or best in taken or row[best] <= MATCH:
+            found.append("false")
+        else:
+            taken.add(best)
+            found.append("match")
+    return found
+
+
+def count_cells(maps: ImageMaps, truth: Tensor, panoptic: PanopticSegmentation) -> np.ndarray:
+    """Annotated cells; of these, those right at first and in the end, changed, and mended."""
+    classes = torch.full((max((s.id for s in panoptic.segments), default=0) + 1,), IGNORE_INDEX)
+    for segment in panoptic.segments:
+        classes[segment.id] = segment.category
+    wanted = F.pad(classes, (0, 1), value=IGNORE_INDEX)[truth]  # -1 is the last place
+    known = wanted != IGNORE_INDEX
+    first, final = (stage.classes.argmax(dim=0).cpu() for stage in (maps.encoded, maps.final))
+    right_first, right_final = first == wanted, final == wanted
+    changed = (first != final) & known
+    counted = known, right_first & known, right_final & known, changed, changed & right_final
+    return np.array([int(group.sum()) for group in counted])
+
+
+def mean(values: Sequence[float]) -> str:
+    """For the table."""
+    return f"{np.mean(values):.3f}" if values else "–"
+
+
+def larger(high: Sequence[float], low: Sequence[float]) -> str:
+    """The chance that one of the first is larger than one of the second, ties counting half (Mann and Whitney's U)."""
+    if not high or not low:
+        return "–"
+    ranks = rankdata([*high, *low])[: len(high)].sum()
+    return f"{(ranks - len(high) * (len(high) + 1) / 2) / (len(high) * len(low)):.2f}"
+
+
+if __name__ == "__main__":
+    main()
