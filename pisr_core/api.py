@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int, UInt8
 from PIL import Image
-from scipy import ndimage
 from torch import Tensor
 
 from pisr_core.atomic import written_whole
@@ -110,11 +109,7 @@ class Prediction:
     def segments(self) -> tuple[PredictedSegment, ...]:
         """All that was found."""
         runs = find_runs(self.panoptic.ids)
-        windows = ndimage.find_objects(runs.positions() + 1)
-        boxes = {
-            segment_id: (columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
-            for segment_id, (rows, columns) in zip(runs.present.tolist(), windows, strict=True)
-        }
+        boxes = dict(zip(runs.present.tolist(), map(tuple, runs.boxes.tolist()), strict=True))
         return tuple(self._segment(segment, boxes[segment.id]) for segment in self.panoptic.segments)
 
     def _segment(self, segment: Segment, box: tuple[int, int, int, int]) -> PredictedSegment:

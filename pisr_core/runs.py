@@ -35,6 +35,23 @@ class Runs:
         """Pixels of each id."""
         return np.bincount(self.owner, self.lengths, minlength=len(self.present)).astype(np.int64)
 
+    @cached_property
+    def places(self) -> tuple[Int[np.ndarray, " r"], Int[np.ndarray, " r"]]:
+        """Row, and column of the first pixel, of each run."""
+        rows, lefts = np.divmod(self.starts, self.shape[1])
+        return rows, lefts
+
+    @cached_property
+    def boxes(self) -> Int[np.ndarray, "s 4"]:
+        """(x, y, width, height) in pixels of what each id covers, as COCO's `bbox`."""
+        order = np.argsort(self.owner, kind="stable")
+        first = np.flatnonzero(np.diff(self.owner[order], prepend=-1))
+        rows, lefts = (values[order] for values in self.places)
+        left, top = np.minimum.reduceat(lefts, first), np.minimum.reduceat(rows, first)
+        right = np.maximum.reduceat(lefts + self.lengths[order], first)
+        bottom = np.maximum.reduceat(rows, first) + 1
+        return np.stack([left, top, right - left, bottom - top], axis=1)
+
     def paint(self, values: np.ndarray) -> np.ndarray:
         """(H, W): each pixel has the value that stands at the place of its id in `present`."""
         return np.repeat(values[self.owner], self.lengths).reshape(self.shape)

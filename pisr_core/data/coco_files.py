@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image
-from scipy import ndimage
 
 from pisr_core.atomic import written_whole
 from pisr_core.data.coco_json import (
@@ -29,7 +28,7 @@ from pisr_core.data.coco_json import (
 )
 from pisr_core.data.images import BROKEN_IMAGE_ERRORS
 from pisr_core.errors import DataError
-from pisr_core.runs import find_runs
+from pisr_core.runs import Runs, find_runs
 from pisr_core.structures import VOID_ID, Category, PanopticSegmentation, Segment
 
 __all__ = [
@@ -119,25 +118,6 @@ def read_segmentation(png_dir: Path, record: AnnotationRecord) -> PanopticSegmen
     return PanopticSegmentation(ids, tuple(segments))
 
 
-@dataclass(frozen=True)
-class _Shape:
-    """Area in pixels and box (x, y, width, height) of one segment."""
-
-    area: int
-    box: tuple[int, int, int, int]
-
-
-def _shapes(ids: Int[np.ndarray, "H W"]) -> dict[int, _Shape]:
-    """Area and box of every id of a map, void too."""
-    runs = find_runs(ids)
-    windows = ndimage.find_objects(runs.positions() + 1)
-    shapes = {}
-    for segment_id, area, (rows, columns) in zip(runs.present.tolist(), runs.areas.tolist(), windows, strict=True):
-        box = (columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
-        shapes[segment_id] = _Shape(area, box)
-    return shapes
-
-
 @dataclass
 class ReservedImage:
     """An image's place in a JSON that is being written; without segments until its map is there.
@@ -222,8 +202,9 @@ class CocoPanopticWriter:
             OutputError: the PNG cannot be written.
             ValueError: the map holds ids that its segments do not explain.
         """
-        shapes = _shapes(panoptic.ids)
-        unexplained = shapes.keys() - {segment.id for segment in panoptic.segments} - {VOID_ID}
+        runs = find_runs(panoptic.ids)
+        places = {segment_id: place for place, segment_id in enumerate(runs.present.tolist())}
+        unexplained = places.keys() - {segment.id for segment in panoptic.segments} - {VOID_ID}
         if unexplained:
             raise ValueError(f"{entry.image['file_name']}: ids {sorted(unexplained)} of the map belong to no segment")
         path = self.png_dir / entry.png_name
@@ -233,7 +214,7 @@ class CocoPanopticWriter:
             picture = Image.frombytes("RGB", (width, height), panoptic.ids.astype("<i4").tobytes(), "raw", "RGBX")
             picture.save(partial, format="PNG")
         entry.image |= {"width": width, "height": height}
-        entry.segments = [self._segment_entry(s, shapes[s.id]) for s in panoptic.segments if s.id in shapes]
+        entry.segments = [self._segment_entry(s, runs, places[s.id]) for s in panoptic.segments if s.id in places]
         return path
 
     def _free_png_name(self, file_name: str) -> str:
@@ -245,13 +226,13 @@ class CocoPanopticWriter:
                 return name
         raise DataError(f"{self.json_path}: image {file_name!r} comes twice. Give every image its own name.")
 
-    def _segment_entry(self, segment: Segment, shape: _Shape) -> dict[str, Any]:
+    def _segment_entry(self, segment: Segment, runs: Runs, place: int) -> dict[str, Any]:
         category = self.categories[segment.category]
         return {
             "id": segment.id,
             "category_id": category.id,
-            "area": shape.area,
-            "bbox": list(shape.box),
+            "area": int(runs.areas[place]),
+            "bbox": runs.boxes[place].tolist(),
             "iscrowd": int(segment.iscrowd),
             "isthing": int(category.isthing),
             "score": round(float(segment.score), 6),

@@ -34,36 +34,21 @@ class SegmentShapes:
 def measure_segments(ids: Int[np.ndarray, "H W"]) -> SegmentShapes:
     """Measures every segment of a map.
 
-    Works on the runs of equal ids: `scipy.ndimage` or pycocotools would go over the map once per segment.
+    Works on the runs of equal ids: pycocotools would go over the map once per segment.
     """
     runs = find_runs(ids)
     owner, lengths = runs.owner, runs.lengths
-    rows, lefts = np.divmod(runs.starts, ids.shape[1])
+    rows, lefts = runs.places
     middles = lefts + (lengths - 1) / 2
     sums = [np.bincount(owner, position * lengths) for position in (rows, middles)]
     return SegmentShapes(
         runs.present,
         runs.areas,
-        _boxes(owner, rows, lefts, lengths),
+        runs.boxes,
         np.stack(sums, axis=1) / runs.areas[:, None],
         _touching(ids, runs.present, owner, lefts),
         runs.shape,
     )
-
-
-def _boxes(
-    owner: Int[np.ndarray, " r"],
-    rows: Int[np.ndarray, " r"],
-    lefts: Int[np.ndarray, " r"],
-    lengths: Int[np.ndarray, " r"],
-) -> Int[np.ndarray, "s 4"]:
-    order = np.argsort(owner, kind="stable")
-    first = np.flatnonzero(np.diff(owner[order], prepend=-1))
-    left = np.minimum.reduceat(lefts[order], first)
-    right = np.maximum.reduceat((lefts + lengths)[order], first)
-    top = np.minimum.reduceat(rows[order], first)
-    bottom = np.maximum.reduceat(rows[order], first) + 1
-    return np.stack([left, top, right - left, bottom - top], axis=1)
 
 
 def _touching(
