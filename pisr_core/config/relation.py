@@ -19,6 +19,7 @@ class RelationConfig:
         reweight: learn ω (Sec. 3.3).
         normalization: of the encodings: `mass` (a map's mean, with a floor of one cell) or `area`.
         encoding_norm: LayerNorm on the encodings.
+        feature_norm: batch norm on F_pan, which keeps training steady at the base's learning rates.
         residual: add the relation's features to F instead of replacing it.
         fused: multiply the attention in the order that never builds the (n+k)×h×w map.
         kernel: side of h's kernel: 3 as in the paper; 1 costs a ninth.
@@ -36,6 +37,7 @@ class RelationConfig:
     reweight: bool = True
     normalization: str = "mass"
     encoding_norm: bool = True
+    feature_norm: bool = True
     residual: bool = True
     fused: bool = True
     kernel: int = 3

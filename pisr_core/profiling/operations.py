@@ -121,7 +121,9 @@ def count_operations(model: nn.Module, images: Shaped[Tensor, "b 3 H W"]) -> Ope
             the counter would follow them.
         images: on the model's device.
     """
-    counter = FlopCounterMode(display=False, custom_mapping=OTHERS)
+    # Counted by packet, but taken apart unless the overload is known too; some torch versions look for that alone.
+    overloads = {getattr(packet, name): weight for packet, weight in OTHERS.items() for name in packet.overloads()}
+    counter = FlopCounterMode(display=False, custom_mapping=OTHERS | overloads)
     unweighed = _Unweighed(counter.flop_registry.keys())
     with inference(model), unweighed, counter:
         model(images)

@@ -26,8 +26,10 @@ class PISR(Relation):
         reweight: learn ω (Sec. 3.3); without it every category counts the same.
         normalization: of the encodings, `mass` or `area`.
         encoding_norm: LayerNorm on the encodings, without bias, so that absent instances stay zero.
-        residual: return F + F_pan, with g_q starting at zero, so that an untrained module changes nothing;
-            otherwise F_pan alone, as in the paper.
+        feature_norm: batch norm on F_pan. F_pan is a product of three learned matrices: without it, one step of Adam at
+            a rate that suits the rest of a network changes F_pan by many times F (docs/results.md).
+        residual: return F + F_pan, where F_pan is zero at first (the norm's scale, or g_q without it), so that an
+            untrained module changes nothing; otherwise F_pan alone, as in the paper.
         fused: the order of the attention's products.
         kernel: side of h's kernel, cells.
         encoding_stride: gather the encodings from every so-manieth cell of each row and column.
@@ -42,6 +44,7 @@ class PISR(Relation):
         reweight: bool = True,
         normalization: str = "mass",
         encoding_norm: bool = True,
+        feature_norm: bool = True,
         residual: bool = True,
         fused: bool = True,
         kernel: int = 3,
@@ -56,8 +59,9 @@ class PISR(Relation):
         # Before the reweighting, so that a seed gives the same attention with and without it.
         self.attention = PanopticRelationalAttention(channels, num_classes + top_k, inner_channels, fused, kernel)
         self.reweighting = Reweighting(channels) if reweight else None
+        self.feature_norm = nn.BatchNorm2d(channels) if feature_norm else nn.Identity()
         if residual:
-            nn.init.zeros_(self.attention.g_q.weight)
+            nn.init.zeros_((self.feature_norm if feature_norm else self.attention.g_q).weight)  # type: ignore[arg-type]
 
     def forward(
         self,
@@ -71,7 +75,7 @@ class PISR(Relation):
             ConfigError: there are more instances than `top_k`.
         """
         encodings, _ = self.weighted_encodings(features, semantic, instances)
-        relational = self.attention(encodings, features)
+        relational = self.feature_norm(self.attention(encodings, features))
         return features + relational if self.residual else relational
 
     def weighted_encodings(

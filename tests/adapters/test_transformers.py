@@ -94,7 +94,7 @@ def test_untrained_it_is_the_plain_network(base, name):
 
 def test_a_trained_relation_changes_the_masks_only(base):
     model = PISRUniversalSegmentation(base, RELATION).eval()
-    torch.nn.init.normal_(model.relation.attention.g_q.weight)
+    torch.nn.init.ones_(model.relation.feature_norm.weight)
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         ours, theirs = model(images), base(images)
@@ -120,7 +120,7 @@ def test_equation_1(base):
 @pytest.mark.parametrize("detach", [False, True])
 def test_a_step_of_training(base, detach):
     model = PISRUniversalSegmentation(base, RelationConfig(channels=8, top_k=4, detach=detach)).train()
-    torch.nn.init.normal_(model.relation.attention.g_q.weight, std=0.1)
+    torch.nn.init.constant_(model.relation.feature_norm.weight, 0.1)
     before = deepcopy(model.state_dict())
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     loss = model(torch.randn(2, 3, 64, 64), **labels()).loss

@@ -57,6 +57,7 @@ def sensitive_model(config, seed=0):
     with torch.no_grad():
         for module in (model.relation.attention.g_q, model.relation.attention.g_s):
             module.weight.normal_(std=0.5)
+        model.relation.feature_norm.weight.fill_(1.0)
     return model
 
 

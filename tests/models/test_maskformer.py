@@ -129,7 +129,7 @@ def test_semantic_logits_are_the_logarithm_of_the_probabilities():
 @pytest.mark.parametrize("detach", [False, True])
 def test_detach_stops_the_gradient_through_first_predictions(detach):
     model = model_with("pisr", detach=detach)
-    torch.nn.init.normal_(model.relation.attention.g_q.weight, std=0.1)
+    torch.nn.init.constant_(model.relation.feature_norm.weight, 0.1)
     model(images()).final.mask_logits.square().sum().backward()
     reached = model.initial_heads.class_embed.weight.grad is not None
     assert reached is not detach
@@ -137,7 +137,7 @@ def test_detach_stops_the_gradient_through_first_predictions(detach):
 
 def test_batched_is_single():
     model, batch = model_with("pisr").eval(), images()
-    torch.nn.init.normal_(model.relation.attention.g_q.weight, std=0.1)
+    torch.nn.init.constant_(model.relation.feature_norm.weight, 0.1)
     with torch.no_grad():
         both, second = model(batch), model(batch[1:])
     torch.testing.assert_close(both.final.mask_logits[1:], second.final.mask_logits, rtol=1e-3, atol=1e-4)

@@ -83,7 +83,7 @@ def test_untrained_pisr_with_equal_heads_is_its_base():
 
 def test_batched_is_single():
     model = model_with("pisr").eval()
-    torch.nn.init.normal_(model.relation.attention.g_q.weight, std=0.1)
+    torch.nn.init.constant_(model.relation.feature_norm.weight, 0.1)
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     with torch.no_grad():
         both, second = model(images), model(images[1:])
@@ -93,7 +93,7 @@ def test_batched_is_single():
 @pytest.mark.parametrize("detach", [False, True])
 def test_detach_stops_the_gradient_through_first_predictions(detach):
     model = model_with("pisr", detach=detach, thing_mask="probability", instance_radius=50.0)
-    torch.nn.init.normal_(model.relation.attention.g_q.weight, std=0.1)
+    torch.nn.init.constant_(model.relation.feature_norm.weight, 0.1)
     output = model(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8))
     output.final.semantic.logits.square().sum().backward()
     reached = model.initial_heads.semantic[1].weight.grad is not None

@@ -109,7 +109,7 @@ def test_untrained_pisr_with_equal_heads_is_its_base():
 
 def test_the_relation_reaches_every_level():
     model = model_with("pisr").eval()
-    torch.nn.init.normal_(model.relation.attention.g_q.weight, std=0.1)
+    torch.nn.init.constant_(model.relation.feature_norm.weight, 0.1)
     with torch.no_grad():
         output = model(images(1))
     for name, maps in output.initial.pyramid.items():
@@ -131,7 +131,7 @@ def test_instances_are_the_first_detections_by_score():
 
 def test_batched_is_single():
     model = model_with("pisr").eval()
-    torch.nn.init.normal_(model.relation.attention.g_q.weight, std=0.1)
+    torch.nn.init.constant_(model.relation.feature_norm.weight, 0.1)
     views = images()
     with torch.no_grad():
         both, second = model(views), model(views[1:])
@@ -142,7 +142,7 @@ def test_batched_is_single():
 @pytest.mark.parametrize("detach", [False, True])
 def test_detach_stops_the_gradient_through_first_predictions(detach):
     model = model_with("pisr", detach=detach)
-    torch.nn.init.normal_(model.relation.attention.g_q.weight, std=0.1)
+    torch.nn.init.constant_(model.relation.feature_norm.weight, 0.1)
     output = model(images())
     output.final.semantic.logits.square().sum().backward()
     for weight in (model.initial_heads.semantic.weight, model.initial_heads.regions.heads.mask_head[0][0].weight):

@@ -127,7 +127,7 @@ def test_panoptic_map_equals_the_public_models(reference, record_property):
 
 
 def test_pisr_starts_from_the_public_weights_as_its_base(reference, panoptic_deeplab_case):
-    """First and final predictions both equal the base's, bit for bit, while g_q is zero."""
+    """First and final predictions both equal the base's, bit for bit, while the scale of F_pan is zero."""
     case, base, arrays = reference
     config = replace(base.config, relation=RelationConfig(channels=8, top_k=20))
     model = PanopticDeepLab(config, base.categories, narrow_backbone(case, config.backbone)).eval()
@@ -140,6 +140,6 @@ def test_pisr_starts_from_the_public_weights_as_its_base(reference, panoptic_dee
         assert torch.equal(stage.semantic.logits, theirs.semantic.logits)
         assert torch.equal(stage.center_heatmap, theirs.center_heatmap)
         assert torch.equal(stage.offset, theirs.offset)
-    torch.nn.init.ones_(model.relation.attention.g_q.weight)
+    torch.nn.init.ones_(model.relation.feature_norm.weight)
     with torch.no_grad():
         assert not torch.equal(model(arrays["image"][None]).final.offset, theirs.offset)

@@ -138,7 +138,7 @@ def test_panoptic_map_equals_the_public_models(reference, record_property):
 
 
 def test_pisr_starts_from_the_public_weights_as_its_base(reference, maskformer_case):
-    """First and final predictions both equal the base's while g_q is zero."""
+    """First and final predictions both equal the base's while the scale of F_pan is zero."""
     case, base, arrays = reference
     config = replace(base.config, relation=RelationConfig(channels=8, top_k=10))
     model = MaskFormer(config, base.categories, narrow_backbone(case)).eval()

@@ -25,7 +25,8 @@ def inputs(batch=2, k=K, dtype=torch.float32):
 
 def make_pisr(**changes) -> PISR:
     relation = PISR(C, N, **{"top_k": K, "inner_channels": 8, **changes})
-    torch.nn.init.normal_(relation.attention.g_q.weight)  # away from the zero it may start at
+    torch.nn.init.normal_(relation.attention.g_q.weight)
+    torch.nn.init.ones_(relation.feature_norm.weight)  # away from the zero it may start at
     return relation.eval()
 
 
@@ -107,10 +108,30 @@ def test_untrained_relation_changes_nothing(name):
     torch.testing.assert_close(relation(features, semantic, instances), features)
 
 
+def test_without_its_norm_an_untrained_pisr_changes_nothing_either():
+    relation = PISR(C, N, K, 8, feature_norm=False)
+    features, semantic, instances = inputs()
+    assert torch.equal(relation(features, semantic, instances), features)
+    torch.nn.init.normal_(relation.attention.g_q.weight)
+    assert not torch.allclose(relation(features, semantic, instances), features)
+
+
+def test_f_pan_has_the_scale_that_its_norm_learns():
+    relation = PISR(C, N, K, 8, residual=False).train()
+    torch.nn.init.constant_(relation.feature_norm.weight, 0.5)
+    for factor in (1, 1000):
+        torch.nn.init.normal_(relation.attention.g_q.weight, std=factor)
+        f_pan = relation(*inputs())
+        torch.testing.assert_close(f_pan.std(dim=(0, 2, 3), correction=0), torch.full((C,), 0.5), rtol=1e-2, atol=0)
+
+
 @pytest.mark.parametrize("name", ["concat", "product", "pisr"])
 def test_absent_instances_add_nothing(name):
     relation = build_relation(C, N, RelationConfig(name=name, channels=8, top_k=K)).eval()
-    torch.nn.init.normal_((relation.attention.g_q if name == "pisr" else relation.project).weight)
+    if name == "pisr":
+        torch.nn.init.ones_(relation.feature_norm.weight)
+    else:
+        torch.nn.init.normal_(relation.project.weight)
     features, semantic, instances = inputs(k=3)
     padded = torch.cat((instances, torch.zeros(2, K - 3, H, W)), dim=1)
     torch.testing.assert_close(relation(features, semantic, instances), relation(features, semantic, padded))
