@@ -114,6 +114,7 @@ CHOICES: dict[str, Change] = {
     "area": {"normalization": "area"},
     "no LayerNorm": {"encoding_norm": False},
     "area without LayerNorm": {"normalization": "area", "encoding_norm": False},
+    "no norm on F_pan": {"feature_norm": False},
     "no residual": {"residual": False},
     "C = 4": {"instance_radius": 4.0},
     "C = 16": {"instance_radius": 16.0},

@@ -81,6 +81,7 @@ PARTS = {
     "": "initial heads",
     "relation": "encodings",
     "relation.attention": "attention",
+    "relation.feature_norm": "attention",
     "final_heads": "final heads",
 }
 """Parts by the path of their module. What no module of the model does itself makes S and I of the initial heads'

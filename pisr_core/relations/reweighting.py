@@ -11,7 +11,8 @@ class Reweighting(nn.Module):
     """ω: a two-layer fully connected network with a sigmoid that scores each panoptic category by itself.
 
     Beside the encoding it reads the logarithm of the map's mass, for a mean feature does not tell a class that
-    fills the image from one that is absent.
+    fills the image from one that is absent. The score is divided by √hidden before the sigmoid, which at the rates of
+    the rest of a network would otherwise be saturated after a few steps (docs/results.md).
 
     Args:
         channels: c.
@@ -29,4 +30,5 @@ class Reweighting(nn.Module):
             encodings: E_pan.
             mass: of each category's map, cells.
         """
-        return self.layers(torch.cat((encodings, mass.log1p().unsqueeze(2)), dim=2)).sigmoid()
+        scores = self.layers(torch.cat((encodings, mass.log1p().unsqueeze(2)), dim=2))
+        return (scores * self.layers[-1].in_features**-0.5).sigmoid()

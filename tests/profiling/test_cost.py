@@ -18,10 +18,10 @@ def test_fused_order_saves_what_the_algebra_says():
     fused = cells * c * d + m * m * d + c * m * d
     saved = cost.operations.all - cost.fused.all
     assert (saved.macs, saved.others) == (literal - fused, 0)
-    # The rest of the attention: h, and g_s and g_q of the encodings; and h's norm.
+    # The rest of the attention: h, and g_s and g_q of the encodings; and the norms of h and F_pan.
     rest = cells * 9 * c * d + m * c * d + m * c * c
     attention = cost.operations.parts["attention"]
-    assert (attention.macs, attention.others) == (literal + rest, 2 * d * cells)
+    assert (attention.macs, attention.others) == (literal + rest, 2 * (d + c) * cells)
     assert cost.fused.parts["encodings"] == cost.operations.parts["encodings"]
 
 
