@@ -100,7 +100,7 @@ def open_omega(relation: PISR) -> None:
     assert relation.reweighting is not None
     last = relation.reweighting.layers[-1]
     nn.init.zeros_(last.weight)
-    nn.init.constant_(last.bias, 3.0)
+    nn.init.constant_(last.bias, 3.0 / relation.reweighting.scale)
 
 
 CHOICES: dict[str, Change] = {

@@ -21,6 +21,7 @@ class Reweighting(nn.Module):
 
     def __init__(self, channels: int, hidden: int = 64) -> None:
         super().__init__()
+        self.scale = hidden**-0.5
         self.layers = nn.Sequential(nn.Linear(channels + 1, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, 1))
 
     def forward(self, encodings: Float[Tensor, "b m c"], mass: Float[Tensor, "b m"]) -> Float[Tensor, "b m 1"]:
@@ -31,4 +32,4 @@ class Reweighting(nn.Module):
             mass: of each category's map, cells.
         """
         scores = self.layers(torch.cat((encodings, mass.log1p().unsqueeze(2)), dim=2))
-        return (scores * self.layers[-1].in_features**-0.5).sigmoid()
+        return (scores * self.scale).sigmoid()
