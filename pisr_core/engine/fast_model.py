@@ -11,12 +11,13 @@ import torch
 from jaxtyping import Float, Shaped
 from timm.layers import Conv2dSame, FrozenBatchNormAct2d
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 from torchvision.ops import FrozenBatchNorm2d
 
 from pisr_core.engine.compiling import Compilation, parts_to_compile
 from pisr_core.errors import ConfigError
 from pisr_core.models import PanopticModel
+from pisr_core.relations import PISR
 from pisr_core.structures import PanopticResult, TargetGenerator
 
 PRECISIONS: dict[str, torch.dtype | None] = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -92,7 +93,8 @@ def fold_batch_norms(model: Module) -> Module:
     """Moves each batch norm that follows a convolution into its weights, in place; exact up to rounding.
 
     A norm belongs to the convolution that its parent registers right before it, if their channels fit: so all
-    backbones and heads here are written. Tracing the data's way, as `torch.fx` does, fails on some of them.
+    backbones and heads here are written. Tracing the data's way, as `torch.fx` does, fails on some of them. The scale
+    of F_pan's norm moves into g_q, whose outputs are F_pan's channels.
 
     Args:
         model: in evaluation mode.
@@ -108,7 +110,28 @@ def fold_batch_norms(model: Module) -> Module:
                 _fold(conv, norm)
                 # timm's norms bring their activation along.
                 setattr(parent, name, getattr(norm, "act", None) or nn.Identity())
+        if isinstance(parent, PISR) and isinstance(parent.feature_norm, NORMS):
+            parent.feature_norm = _fold_into_g_q(parent.attention.g_q, parent.feature_norm)
     return model
+
+
+class _Shift(nn.Module):
+    """Adds a constant to each channel."""
+
+    def __init__(self, shift: Float[Tensor, " c"]) -> None:
+        super().__init__()
+        self.register_buffer("shift", shift[:, None, None])
+
+    def forward(self, maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        return maps + self.shift
+
+
+def _fold_into_g_q(g_q: nn.Linear, norm: Any) -> _Shift:
+    """Scales g_q as the norm would scale F_pan. Returns what the norm adds, which g_q cannot, as its outputs are summed."""
+    g_q.weight, shift = fuse_linear_bn_weights(
+        g_q.weight, None, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
+    return _Shift(shift.detach())
 
 
 def _last(module: Any) -> Any:

@@ -15,6 +15,8 @@ from pisr_core.engine.evaluation import inference
 from pisr_core.engine.fast_model import FastModel, fold_batch_norms
 from pisr_core.errors import ConfigError
 from pisr_core.models import build_model
+from pisr_core.relations import PISR
+from pisr_core.structures import SemanticPrediction
 
 CPU = torch.device("cpu")
 
@@ -70,6 +72,18 @@ def test_predictions_are_the_same_up_to_rounding(settings):
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_the_norm_of_f_pan_moves_into_g_q(fused):
+    relation = as_trained(PISR(8, 3, top_k=4, inner_channels=6, fused=fused).double())
+    features = torch.randn(2, 8, 5, 7).double()
+    semantic = SemanticPrediction.from_logits(torch.randn(2, 3, 5, 7).double())
+    instances = torch.rand(2, 4, 5, 7).double()
+    expected = relation(features, semantic, instances)
+    assert not norms(fold_batch_norms(relation))
+    torch.testing.assert_close(relation(features, semantic, instances), expected)
+    assert not torch.allclose(expected, features)
+
+
 @pytest.mark.parametrize("norm", [nn.BatchNorm2d, FrozenBatchNorm2d, FrozenBatchNormAct2d])
 def test_folding_is_exact_in_double_precision(norm):
     block = as_trained(Conv2dNormActivation(4, 6, 3, norm_layer=norm).double())
@@ -107,6 +121,8 @@ from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.engine.evaluation import inference
 from pisr_core.engine.fast_model import FastModel
 from pisr_core.models import build_model
+from pisr_core.relations import PISR
+from pisr_core.structures import SemanticPrediction
 
 graphs = []
 def backend(graph, inputs):
