@@ -118,6 +118,8 @@ def fold_batch_norms(model: Module) -> Module:
 class _Shift(nn.Module):
     """Adds a constant to each channel."""
 
+    shift: Tensor
+
     def __init__(self, shift: Float[Tensor, " c"]) -> None:
         super().__init__()
         self.register_buffer("shift", shift[:, None, None])
@@ -127,7 +129,7 @@ class _Shift(nn.Module):
 
 
 def _fold_into_g_q(g_q: nn.Linear, norm: Any) -> _Shift:
-    """Scales g_q as the norm would scale F_pan. Returns what the norm adds, which g_q cannot, as its outputs are summed."""
+    """Scales g_q as the norm would scale F_pan. Returns what the norm adds, which cannot be put into g_q."""
     g_q.weight, shift = fuse_linear_bn_weights(
         g_q.weight, None, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     )

@@ -59,7 +59,7 @@ class PISR(Relation):
         # Before the reweighting, so that a seed gives the same attention with and without it.
         self.attention = PanopticRelationalAttention(channels, num_classes + top_k, inner_channels, fused, kernel)
         self.reweighting = Reweighting(channels) if reweight else None
-        self.feature_norm = nn.BatchNorm2d(channels) if feature_norm else nn.Identity()
+        self.feature_norm: nn.Module = nn.BatchNorm2d(channels) if feature_norm else nn.Identity()
         if residual:
             nn.init.zeros_((self.feature_norm if feature_norm else self.attention.g_q).weight)  # type: ignore[arg-type]
 
