@@ -1,6 +1,6 @@
 """Maps of ids as runs of equal pixels.
 
-A map has a few runs per row. `np.unique` would sort every pixel instead, which takes about ten times as long.
+A map has a few runs per row. `np.unique` would sort every pixel instead, which takes many times as long.
 """
 
 from __future__ import annotations
