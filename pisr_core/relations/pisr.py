@@ -26,8 +26,8 @@ class PISR(Relation):
         reweight: learn ω (Sec. 3.3); without it every category counts the same.
         normalization: of the encodings, `mass` or `area`.
         encoding_norm: LayerNorm on the encodings, without bias, so that absent instances stay zero.
-        feature_norm: batch norm on F_pan. F_pan is a product of three learned matrices: without it, one step of Adam at
-            a rate that suits the rest of a network changes F_pan by many times F (docs/results.md).
+        feature_norm: batch norm on F_pan. F_pan is a product of three learned matrices: without it, at a learning rate
+            that suits the rest of a network it can outgrow F by far (docs/results.md).
         residual: return F + F_pan, where F_pan is zero at first (the norm's scale, or g_q without it), so that an
             untrained module changes nothing; otherwise F_pan alone, as in the paper.
         fused: the order of the attention's products.

@@ -12,7 +12,7 @@ class Reweighting(nn.Module):
 
     Beside the encoding it reads the logarithm of the map's mass, for a mean feature does not tell a class that
     fills the image from one that is absent. The score is divided by √hidden before the sigmoid, which at the rates of
-    the rest of a network would otherwise be saturated after a few steps (docs/results.md).
+    the rest of a network was otherwise found saturated (docs/results.md).
 
     Args:
         channels: c.
