@@ -200,7 +200,7 @@ def test_no_animal_is_placed_where_near_and_far_blur():
         assert list(things) == sorted(things, key=lambda t: t.y)
 
 
-def test_only_hard_scenes_need_the_whole_picture():
+def test_hard_and_distant_scenes_need_the_whole_picture():
     def on_plaza(level: str) -> int:
         found = 0
         for seed in range(40):
@@ -212,6 +212,21 @@ def test_only_hard_scenes_need_the_whole_picture():
 
     assert on_plaza("easy") == on_plaza("default") == 0
     assert on_plaza("hard") > 40
+    assert on_plaza("distant") > 40
+
+
+def test_distant_is_default_with_all_ambiguous_things_on_the_plaza_where_there_is_one():
+    homes = Counter()
+    for seed in range(80):
+        rng = np.random.default_rng(seed)
+        ground = lay_ground(rng, DIFFICULTIES["distant"], (128, 128))
+        plaza = bool((ground.stuff == NAMES.index("plaza")).any())
+        for thing in place_things(rng, DIFFICULTIES["distant"], ground):
+            if thing.shape in ("hulled", "round"):
+                homes[plaza, thing.ground == "plaza"] += 1
+    assert homes[True, False] == homes[False, True] == 0
+    assert min(homes[True, True], homes[False, False]) > 40
+    assert dataclasses.replace(DIFFICULTIES["distant"], long_range=0.0) == DIFFICULTIES["default"]
 
 
 @pytest.mark.parametrize("level", ["default", "hard"])
@@ -226,7 +241,7 @@ def test_instances_of_one_class_touch(level):
 
 
 def test_bad_settings_are_named():
-    with pytest.raises(ConfigError, match=r"data\.scenes\.difficulty = 'brutal'.*easy, default, hard"):
+    with pytest.raises(ConfigError, match=r"data\.scenes\.difficulty = 'brutal'.*easy, default, hard, distant"):
         SceneDataset(ScenesConfig(difficulty="brutal"), "train")
     with pytest.raises(ConfigError, match=r"split = 'test'.*train, val"):
         SceneDataset(ScenesConfig(), "test")

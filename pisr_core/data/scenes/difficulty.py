@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Difficulty:
     noise: float
 
 
-DIFFICULTIES: dict[str, Difficulty] = {
+_LEVELS: dict[str, Difficulty] = {
     "easy": Difficulty(
         things=(3, 6),
         grounds=(2, 2),
@@ -78,4 +78,6 @@ DIFFICULTIES: dict[str, Difficulty] = {
         noise=9.0,
     ),
 }
-"""Levels by name. A small model learns `default` from scratch within minutes; `hard` is for studies."""
+DIFFICULTIES = _LEVELS | {"distant": replace(_LEVELS["default"], long_range=1.0)}
+"""Levels by name. A small model learns `default` from scratch within minutes. `distant` and `hard` are for studies;
+`distant` is `default` but for what decides the class of its hulled and round things, which may lie far from them."""
