@@ -9,11 +9,14 @@ One row for each checkpoint, over the validation images, all on the stride-4 gri
                   double centres), and over empty maps. A map matches the thing that it overlaps by more than half
                   (IoU, the map taken where it is at least 0.5), if no more confident map has matched it
 F_pan / F         standard deviation of what the relation adds over that of F
-accuracy          share of annotated cells whose class is right after the first and after the final stage
+right             share of annotated cells whose class is right after the first and after the final stage
+P                 mean probability of the annotated class after the first and after the final stage: whether the class
+                  heatmaps sharpen (Fig. 4)
 changed, mended   share of cells whose class the final stage changes, and how many of these were wrong and become right
 
 After each mean, in brackets: the chance that a present category has the larger weight than an absent one (0.5: ω does
-not tell them apart), likewise for matching against false maps.
+not tell them apart), likewise for matching against false maps. Any relation with final heads can be given to compare;
+what only PISR has stays empty.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.stats import rankdata
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pisr_core.data import build_dataset
@@ -38,7 +41,7 @@ from pisr_core.relations import PISR
 from pisr_core.structures import IGNORE_INDEX, PanopticDataset, PanopticSegmentation
 from pisr_core.visualization.stages import ImageMaps
 
-ROW = "{:20} {:>12} {:>6} {:>12} {:>6} {:>6} {:>7} {:>7} {:>7} {:>7} {:>7}"
+ROW = "{:20} {:>12} {:>6} {:>12} {:>6} {:>6} {:>7} {:>7} {:>7} {:>6} {:>6} {:>7} {:>7}"
 """The columns."""
 
 MATCH = 0.5
@@ -48,13 +51,13 @@ MATCH = 0.5
 def main() -> None:
     """Prints a row for each checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoints", type=Path, nargs="+", help="models with PISR")
+    parser.add_argument("checkpoints", type=Path, nargs="+", help="trained models")
     parser.add_argument("--data", type=Path, help="folder of the datasets")
     parser.add_argument("--limit", type=int, default=0, help="images; 0 for all of the validation split")
     parser.add_argument("--device")
     arguments = parser.parse_args()
     device = choose_device(arguments.device)
-    columns = "ω: present|absent|match|false|empty|F_pan/F|first|final|changed|mended".split("|")
+    columns = "ω: present|absent|match|false|empty|F_pan/F|right|finally|P|P'|changed|mended".split("|")
     print(ROW.format("", *columns))
     for path in arguments.checkpoints:
         model = load_model(path, device)
@@ -65,14 +68,16 @@ def main() -> None:
 def inside(model: TwoStageModel, dataset: PanopticDataset, limit: int, device: torch.device) -> list[str]:
     """The columns of a model."""
     relation = model.relation
-    assert isinstance(relation, PISR), f"relation.name = {model.config.relation.name!r}: a model with PISR is needed"
+    assert relation is not None, "relation.name = 'none': a model with final heads is needed"
     weights: dict[str, list[float]] = defaultdict(list)
-    spreads, counts = [], np.zeros(5)
+    spreads: list[float] = []
+    counts = np.zeros(7)
 
-    def record(module: PISR, inputs: Sequence[Tensor], output: Tensor) -> None:
-        features = inputs[0]
-        added = output - features if module.residual else output
-        spreads.append((added.std() / features.std()).item())
+    def record(module: nn.Module, inputs: Sequence[Tensor], output: Tensor) -> None:
+        if isinstance(module, PISR):
+            features = inputs[0]
+            added = output - features if module.residual else output
+            spreads.append((added.std() / features.std()).item())
 
     handle = relation.register_forward_hook(record)
     for index in range(min(limit or len(dataset), len(dataset))):
@@ -84,7 +89,7 @@ def inside(model: TwoStageModel, dataset: PanopticDataset, limit: int, device: t
             sort_weights(maps, truth, sample.panoptic, model.thing_ids, weights)
         counts += count_cells(maps, truth, sample.panoptic)
     handle.remove()
-    cells, first, final, changed, mended = counts
+    cells, first, final, sure, surer, changed, mended = counts
     present, absent = weights["present"], weights["absent"]
     match, false = weights["match"], weights["false"]
     return [
@@ -93,8 +98,10 @@ def inside(model: TwoStageModel, dataset: PanopticDataset, limit: int, device: t
         f"{mean(match)} ({larger(match, false)})",
         mean(false),
         mean(weights["empty"]),
-        f"{np.mean(spreads):.2f}",
-        *(f"{share:.2%}" for share in (first / cells, final / cells, changed / cells, mended / max(changed, 1))),
+        f"{np.mean(spreads):.2f}" if spreads else "–",
+        *(f"{share:.2%}" for share in (first / cells, final / cells)),
+        *(f"{probability:.3f}" for probability in (sure / cells, surer / cells)),
+        *(f"{share:.2%}" for share in (changed / cells, mended / max(changed, 1))),
     ]
 
 
@@ -152,7 +159,11 @@ def kinds(instances: Tensor, truth: Tensor, things: Sequence[int]) -> list[str]:
 
 
 def count_cells(maps: ImageMaps, truth: Tensor, panoptic: PanopticSegmentation) -> np.ndarray:
-    """Annotated cells; of these, those right at first and in the end, changed, and mended."""
+    """Counts annotated cells.
+
+    All; those right at first and in the end; the sums of the annotated class's probability at first and in the end;
+    those that are changed, and mended.
+    """
     classes = torch.full((max((s.id for s in panoptic.segments), default=0) + 1,), IGNORE_INDEX)
     for segment in panoptic.segments:
         classes[segment.id] = segment.category
@@ -161,8 +172,10 @@ def count_cells(maps: ImageMaps, truth: Tensor, panoptic: PanopticSegmentation) 
     first, final = (stage.classes.argmax(dim=0).cpu() for stage in (maps.encoded, maps.final))
     right_first, right_final = first == wanted, final == wanted
     changed = (first != final) & known
-    counted = known, right_first & known, right_final & known, changed, changed & right_final
-    return np.array([int(group.sum()) for group in counted])
+    rows = torch.where(known, wanted, 0)[None]
+    sure, surer = (stage.classes.cpu().gather(0, rows)[0] * known for stage in (maps.encoded, maps.final))
+    counted = known, right_first & known, right_final & known, sure, surer, changed, changed & right_final
+    return np.array([float(group.sum()) for group in counted])
 
 
 def mean(values: Sequence[float]) -> str:
