@@ -9,12 +9,10 @@ compared. Multiply-accumulates leave out norms and resizing; `pisr flops` has th
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from timing import milliseconds
 
 from pisr_core import presets
 from pisr_core.data.categories import known_categories
@@ -72,25 +70,10 @@ def gmacs(model: PanopticModel, images: torch.Tensor) -> float:
 
 
 def latency_ratio(model: PanopticModel, base: PanopticModel, images: torch.Tensor, runs: int) -> float:
-    """Median seconds of `model` over those of `base`, measured in turn after a warm-up of each."""
+    """Median time of `model` over that of `base`, measured in turn after a warm-up of each."""
     with inference(model), inference(base):
-        seconds = [(timed(model, images), timed(base, images)) for _ in range(runs + 1)][1:]
-    ours, theirs = zip(*seconds, strict=True)
-    return statistics.median(ours) / statistics.median(theirs)
-
-
-def timed(model: Callable[[torch.Tensor], object], images: torch.Tensor) -> float:
-    """Seconds of one forward pass, by the device's own clock where it has one."""
-    if images.device.type != "cuda":
-        start = time.perf_counter()
-        model(images)
-        return time.perf_counter() - start
-    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    begin.record()
-    model(images)
-    end.record()
-    end.synchronize()
-    return begin.elapsed_time(end) / 1000
+        ours, theirs = milliseconds(images.device, runs, lambda: model(images), lambda: base(images))
+    return ours / theirs
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -25,6 +25,7 @@ from pisr_core.engine.fast_model import FastModel
 from pisr_core.models import build_model
 from pisr_core.models.center_offset import CenterOffsetModel
 from pisr_core.profiling.operations import count_operations
+from pisr_core.profiling.speed import timed
 
 BASE = ("backbone", "decoder", "initial heads")
 
@@ -70,29 +71,22 @@ def latencies(model: CenterOffsetModel, images: torch.Tensor, runs: int) -> dict
     images = images.contiguous(memory_format=torch.channels_last)
     times: dict[str, list[float]] = {}
 
-    def timed(name: str, work: Callable[[], object]) -> object:
-        synchronize(images.device)
-        start = time.perf_counter()
-        result = work()
-        synchronize(images.device)
-        times.setdefault(name, []).append(1000 * (time.perf_counter() - start))
+    def part(name: str, work: Callable[[], Any]) -> Any:
+        milliseconds, result = timed(work, images.device)
+        times.setdefault(name, []).append(milliseconds)
         return result
 
     relation = model.relation
     for _ in range(runs + 1):
-        features, initial = timed("base", lambda: model.first_stage(images))
-        maps = timed("instance maps", lambda i=initial: model.instances(i))
+        features, initial = part("base", lambda: model.first_stage(images))
+        maps = part("instance maps", lambda i=initial: model.instances(i))
         inputs = features, initial.semantic, maps
-        encodings, _ = timed("encodings and ω", lambda x=inputs: relation.weighted_encodings(*x))
-        relational = timed("attention", lambda f=features, e=encodings: f + relation.attention(e, f))
-        timed("final heads", lambda r=relational, i=initial: model.final_heads(r, i))
+        encodings, _ = part("encodings and ω", lambda x=inputs: relation.weighted_encodings(*x))
+        relational = part(
+            "attention", lambda f=features, e=encodings: f + relation.feature_norm(relation.attention(e, f))
+        )
+        part("final heads", lambda r=relational, i=initial: model.final_heads(r, i))
     return {name: statistics.median(values[1:]) for name, values in times.items()}
-
-
-def synchronize(device: torch.device) -> None:
-    """Waits for a GPU."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 if __name__ == "__main__":

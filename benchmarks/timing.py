@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
 
 from pisr_core.engine.memory import PeakMemory
+from pisr_core.profiling.speed import timed
 
 
 def milliseconds(device: torch.device, runs: int, *works: Callable[[], object]) -> list[float]:
@@ -16,22 +16,8 @@ def milliseconds(device: torch.device, runs: int, *works: Callable[[], object]) 
     times: list[list[float]] = [[] for _ in works]
     for run in range(runs + 1):
         for work, measured in zip(works, times, strict=True):
-            measured += [once(device, work)][: run > 0]
+            measured += [timed(work, device)[0]][: run > 0]
     return [statistics.median(measured) for measured in times]
-
-
-def once(device: torch.device, work: Callable[[], object]) -> float:
-    """Milliseconds of one run, by a GPU's own clock."""
-    if device.type == "cuda":
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        begin.record()
-        work()
-        end.record()
-        end.synchronize()
-        return begin.elapsed_time(end)
-    start = time.perf_counter()
-    work()
-    return 1000 * (time.perf_counter() - start)
 
 
 def megabytes(device: torch.device, work: Callable[[], object]) -> float:

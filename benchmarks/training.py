@@ -28,7 +28,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from PIL import Image
-from timing import megabytes, milliseconds, once
+from timing import megabytes, milliseconds
 
 from pisr_core import presets
 from pisr_core.config import Config
@@ -40,6 +40,7 @@ from pisr_core.data.targets import DeepLabTargetGenerator
 from pisr_core.engine.device import choose_device
 from pisr_core.engine.learner import Learner
 from pisr_core.models import PanopticModel, build_model
+from pisr_core.profiling.speed import timed
 from pisr_core.runs import find_runs
 from pisr_core.structures import Category, DeepLabTargets, PanopticDataset, PanopticSegmentation, Segment, TrainingBatch
 
@@ -267,7 +268,7 @@ def loader(config: Config, dataset: PanopticDataset, runs: int, rate: float) -> 
     supply = batches(config, dataset)
     cpu = torch.device("cpu")
     next(supply)
-    seconds = sorted(once(cpu, lambda: next(supply)) for _ in range(2 * runs))[runs] / 1000
+    seconds = sorted(timed(lambda: next(supply), cpu)[0] for _ in range(2 * runs))[runs] / 1000
     prepared = config.train.batch_size / seconds
     print(f"loading: {prepared:.1f} images/s in one process, a step {rate:.1f}: ratio {prepared / rate:.1f}")
 

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Shaped
@@ -15,6 +16,8 @@ from pisr_core.engine.evaluation import inference
 from pisr_core.engine.memory import PeakMemory
 from pisr_core.errors import ConfigError
 from pisr_core.models import PanopticModel
+
+Result = TypeVar("Result")
 
 DTYPES = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 """Types that autocast computes in; `None` for none."""
@@ -120,7 +123,7 @@ def measure_speed(
     times: list[tuple[float, float]] = []
     with inference(model), torch.autocast(device.type, dtype=DTYPES[dtype], enabled=DTYPES[dtype] is not None):
         for run in range(warmup + runs):
-            milliseconds, output = _timed(lambda: forward(images), device)
+            milliseconds, output = timed(lambda: forward(images), device)
             start = time.perf_counter()
             maps = model.panoptic(output, sizes, sizes)
             _synchronize(device)
@@ -149,14 +152,13 @@ def check_dtype(device: torch.device, dtype: str) -> None:
         raise ConfigError("dtype 'fp16': the CPU has none; take bf16 or fp32.")
 
 
-def _timed(work: Callable[[], object], device: torch.device) -> tuple[float, object]:
+def timed(work: Callable[[], Result], device: torch.device) -> tuple[float, Result]:
     """Milliseconds of some work, by the device's own clock where it has one, and its result."""
     if device.type == "cuda":
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        begin.record()
+        stream = torch.cuda.current_stream(device)  # an event by itself would stand on the first GPU's
+        begin, end = stream.record_event(torch.cuda.Event(enable_timing=True)), torch.cuda.Event(enable_timing=True)
         result = work()
-        end.record()
-        end.synchronize()
+        stream.record_event(end).synchronize()
         return begin.elapsed_time(end), result
     start = time.perf_counter()
     result = work()

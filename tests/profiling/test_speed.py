@@ -5,7 +5,7 @@ from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.errors import ConfigError
 from pisr_core.models import build_model
 from pisr_core.presets import load
-from pisr_core.profiling.speed import Speed, Timing, measure_speed
+from pisr_core.profiling.speed import Speed, Timing, measure_speed, timed
 
 
 def test_median_and_quartiles():
@@ -53,3 +53,29 @@ def test_types_that_the_device_lacks(dtype, message):
     model = build_model(load("scenes-pdl-r18", ["backbone.pretrained=false"]), SCENE_CATEGORIES)
     with pytest.raises(ConfigError, match=message):
         measure_speed(model, torch.zeros(1, 3, 64, 64), dtype)
+
+
+def test_a_gpu_is_timed_by_events_on_its_own_stream(monkeypatch):
+    happened = []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def synchronize(self):
+            happened.append("wait")
+
+        def elapsed_time(self, end):
+            assert end is not self
+            return 12.5
+
+    class Stream:
+        def record_event(self, event):
+            happened.append("record")
+            return event
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: happened.append(device) or Stream())
+    device = torch.device("cuda:1")
+    assert timed(lambda: happened.append("work") or "result", device) == (12.5, "result")
+    assert happened == [device, "record", "work", "record", "wait"]
