@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 
 from pisr_core.errors import ConfigError, DeviceError
+
+log = logging.getLogger(__name__)
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 """In the messages of CUDA and MPS, of the CPU's allocator, and of cuDNN and cuBLAS."""
@@ -34,6 +38,19 @@ def choose_device(name: str | None = None) -> torch.device:
     if name not in present:
         raise ConfigError(f"device {name!r} is not available here: choose one of {', '.join(present)}.")
     return torch.device(name)
+
+
+def warn_of_emulation(device: torch.device, precision: str) -> None:
+    """Warns where low precision takes longer than float32 does.
+
+    A CPU with AVX2 alone has no instructions for bf16; its convolutions then run many times slower (docs/speed.md).
+
+    Args:
+        device: what computes.
+        precision: as in `train.precision`.
+    """
+    if precision == "bf16" and device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2":
+        log.warning("bf16: this CPU has no instructions for it; float32 (precision 'no') is several times as fast")
 
 
 def device_error(error: BaseException, memory_cure: str) -> DeviceError | None:

@@ -15,6 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 from torchvision.ops import FrozenBatchNorm2d
 
 from pisr_core.engine.compiling import Compilation, parts_to_compile
+from pisr_core.engine.device import warn_of_emulation
 from pisr_core.errors import ConfigError
 from pisr_core.models import PanopticModel
 from pisr_core.relations import PISR
@@ -47,6 +48,7 @@ class FastModel(PanopticModel):
         super().__init__(model.config, model.categories)
         device = next(model.parameters()).device
         check_precision(precision)
+        warn_of_emulation(device, precision)
         self.dtype = PRECISIONS[precision]
         self.model = fold_batch_norms(copy.deepcopy(model).eval()).to(memory_format=torch.channels_last)
         self.requires_grad_(False)

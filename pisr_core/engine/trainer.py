@@ -16,7 +16,7 @@ from pisr_core.config import Config, TrainConfig
 from pisr_core.data import build_dataset
 from pisr_core.data.augmentation import Augmentation
 from pisr_core.data.loading import StepSampler, TrainingDataset, training_loader
-from pisr_core.engine.device import choose_device
+from pisr_core.engine.device import choose_device, warn_of_emulation
 from pisr_core.engine.finetune import load_fitting_weights
 from pisr_core.engine.learner import Learner
 from pisr_core.engine.listeners import Audience, JsonLinesListener, TensorBoardListener, TrainListener
@@ -133,6 +133,7 @@ def _accelerator(config: TrainConfig, device_name: str | None) -> Accelerator:
     device = choose_device(device_name)
     if config.precision == "fp16" and device.type == "cpu":
         raise ConfigError("train.precision = 'fp16': the CPU has none; take 'bf16' or 'no'.")
+    warn_of_emulation(device, config.precision)
     if device.index is not None:
         torch.cuda.set_device(device)
     # Accelerate keeps one state a process, and a second run may want another device or precision.

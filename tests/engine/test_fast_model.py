@@ -103,9 +103,10 @@ def test_norms_that_follow_no_convolution_stay():
 
 @pytest.mark.parametrize("settings", MODELS.values(), ids=MODELS.keys())
 def test_low_precision_is_near_and_not_equal(settings):
-    model, images = build(*settings), torch.rand(1, 3, 64, 64) * 255
+    # Without instances: of random centres rounding may choose others, which changes everything.
+    model, images = build(*settings, "relation.top_k=0"), torch.rand(1, 3, 64, 64) * 255
     expected, low = forward(model, images), forward(FastModel(model, "bf16"), images).float()
-    assert 1e-4 < (low - expected).std() / expected.std() < 0.1
+    assert 1e-4 < (low - expected).std() / expected.std() < 0.05
 
 
 def test_precisions_are_checked():

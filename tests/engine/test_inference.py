@@ -7,7 +7,7 @@ import torch
 
 from pisr_core.config import DeepLabConfig
 from pisr_core.data.scenes import SCENE_CATEGORIES
-from pisr_core.engine.device import choose_device
+from pisr_core.engine.device import choose_device, warn_of_emulation
 from pisr_core.engine.inference import load_model, newest_checkpoint
 from pisr_core.errors import CheckpointError, ConfigError
 from pisr_core.weights.checkpoint import save_checkpoint
@@ -79,3 +79,18 @@ def test_devices():
     for name in ("cuda:99", "gpu", ""):
         with pytest.raises(ConfigError, match="choose one of .*cpu"):
             choose_device(name)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "capability", "warned"),
+    [
+        ("cpu", "bf16", "AVX2", True),
+        ("cpu", "bf16", "AVX512", False),
+        ("cpu", "no", "AVX2", False),
+        ("cuda", "bf16", "AVX2", False),
+    ],
+)
+def test_low_precision_that_is_slow_is_warned_of(device, precision, capability, warned, monkeypatch, caplog):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    warn_of_emulation(torch.device(device), precision)
+    assert ("precision 'no'" in caplog.text) == warned
