@@ -1,0 +1,111 @@
+"""A device that only pretends to be one: its tensors hold their values on the CPU, but may not meet the CPU's own.
+
+A tensor made on the wrong device does no harm until there is a GPU, and no GPU runs these tests. Torch's own fake
+tensors would tell too, but have no values, which matching, merging and detections need. Importing this module changes
+torch for the whole process.
+"""
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils import backend_registration
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+
+class _Backend(backend_registration._DummyBackendModule):
+    def get_amp_supported_dtype(self):
+        return [torch.float16, torch.bfloat16]
+
+
+backend_registration._setup_privateuseone_for_python_backend("pretend", _Backend())
+DEVICE = torch.device("pretend:0")
+
+aten = torch.ops.aten
+BETWEEN_DEVICES = (aten._to_copy.default, aten.copy_.default)
+INDEXING = (aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default)
+"""They take indices from the CPU, as they do on a GPU."""
+
+
+class PretendTensor(Tensor):
+    """`held` has its values."""
+
+    @staticmethod
+    def __new__(cls, held):
+        layout = {"strides": held.stride(), "storage_offset": held.storage_offset(), "dtype": held.dtype}
+        tensor = Tensor._make_wrapper_subclass(cls, held.size(), **layout, device=DEVICE)
+        tensor.held = held
+        return tensor
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
+        return computed(function, args, kwargs or {})
+
+    def tolist(self):
+        return self.cpu().tolist()
+
+    def numpy(self, **kwargs):
+        raise TypeError("a tensor of another device: .cpu() comes first")
+
+
+class PretendDevice(TorchDispatchMode):
+    """While it is on, `DEVICE` works."""
+
+    def __enter__(self):
+        self._constructors = _Constructors()
+        self._constructors.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        super().__exit__(*error)
+        self._constructors.__exit__(*error)
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        return computed(function, args, kwargs or {})
+
+
+class _Constructors(TorchFunctionMode):
+    """Makes tensors from Python's numbers and lists, which torch does without asking a `TorchDispatchMode`."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        if function in (torch.tensor, torch.as_tensor) and kwargs.get("device") is not None:
+            device = kwargs.pop("device")
+            return function(*args, **kwargs).to(device)
+        if function is Tensor.new_tensor:
+            tensor, values = args
+            return torch.tensor(values, dtype=tensor.dtype).to(tensor.device)
+        if function in (Tensor.__getitem__, Tensor.__setitem__):
+            tensor, index, *value = args
+            index = tuple(map(listless, index)) if isinstance(index, tuple) else listless(index)
+            if value and not isinstance(value[0], Tensor):
+                value = [torch.tensor(value[0], dtype=tensor.dtype).to(tensor.device)]
+            args = tensor, index, *value
+        return function(*args, **kwargs)
+
+
+def listless(index):
+    return torch.tensor(index, dtype=None if index else torch.long) if isinstance(index, list) else index
+
+
+def computed(function, args, kwargs):
+    """The result, on the device of the arguments; raises `AssertionError` where they are on several."""
+    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    there = {id(tensor.held): tensor for tensor in tensors if isinstance(tensor, PretendTensor)}
+    if there and function not in BETWEEN_DEVICES:
+        indexed = function in INDEXING and isinstance(args[0], PretendTensor)
+        strangers = [tensor for tensor in tensors if not isinstance(tensor, PretendTensor) and tensor.dim()]
+        strangers = [tensor for tensor in strangers if tensor.is_floating_point() or not indexed]
+        assert not strangers, f"{function}: {[tuple(s.shape) for s in strangers]} on the CPU, the rest is not"
+    on_device = bool(there)
+    if kwargs.get("device") is not None:
+        on_device = torch.device(kwargs["device"]).type == DEVICE.type
+        kwargs = {**kwargs, "device": torch.device("cpu")}
+    elif function is aten.copy_.default:
+        on_device = isinstance(args[0], PretendTensor)
+    args, kwargs = tree_map_only(PretendTensor, lambda tensor: tensor.held, (args, kwargs))
+    result = function(*args, **kwargs)
+    if not on_device:
+        return result
+    # What works in place gives back the tensor itself.
+    return tree_map_only(Tensor, lambda held: there.get(id(held)) if id(held) in there else PretendTensor(held), result)
