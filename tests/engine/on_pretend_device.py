@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
+import pretend_device
 import torch
 from pretend_device import DEVICE, PretendDevice
 
@@ -56,7 +57,9 @@ def results(device, preset, *settings):
     samples, targets = [dataset[0], dataset[1]], model.target_generator()
     batch = collate([(sample.image, targets(sample.panoptic), (0, i)) for i, sample in enumerate(samples)])
     learner = Learner(model, config.train, accelerator(device))
-    losses = [learner.step(step, [batch]) for step in (1, 2)]
+    first = learner.step(1, [batch])
+    before = pretend_device.waits
+    losses, waits = [first, learner.step(2, [batch])], pretend_device.waits - before
     model = learner.evaluated.eval()
     images = next(iter(evaluation_loader(dataset, config.data, 2, workers=0, size_divisor=model.size_divisor, limit=2)))
     with torch.no_grad():
@@ -64,6 +67,7 @@ def results(device, preset, *settings):
     seen = gather_maps(model, samples[0], device)
     return {
         "losses": losses,
+        "waits": waits,
         "maps": [[[s.category, s.area] for s in panoptic.segments] for group in maps for panoptic in group],
         "heatmaps": [stage.classes.double().sum(dim=(1, 2)).tolist() for stage in (seen.encoded, seen.final)],
     }

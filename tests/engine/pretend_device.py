@@ -26,6 +26,10 @@ BETWEEN_DEVICES = (aten._to_copy.default, aten.copy_.default)
 INDEXING = (aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default)
 """They take indices from the CPU, as they do on a GPU."""
 
+WAITING = (aten._local_scalar_dense.default, aten.nonzero.default, aten.bincount.default, aten.masked_select.default)
+waits = 0
+"""How often a GPU would have had to finish its work first, for numbers or sizes were asked for."""
+
 
 class PretendTensor(Tensor):
     """`held` has its values."""
@@ -88,9 +92,19 @@ def listless(index):
     return torch.tensor(index, dtype=None if index else torch.long) if isinstance(index, list) else index
 
 
+def count_wait(function, args, kwargs):
+    global waits
+    if not args or not isinstance(args[0], PretendTensor):
+        return
+    leaves = kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "cpu"
+    masked = function in INDEXING and any(isinstance(i, Tensor) and i.dtype == torch.bool for i in args[1])
+    waits += function in WAITING or leaves or masked
+
+
 def computed(function, args, kwargs):
     """The result, on the device of the arguments; raises `AssertionError` where they are on several."""
     tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    count_wait(function, args, kwargs)
     there = {id(tensor.held): tensor for tensor in tensors if isinstance(tensor, PretendTensor)}
     if there and function not in BETWEEN_DEVICES:
         indexed = function in INDEXING and isinstance(args[0], PretendTensor)

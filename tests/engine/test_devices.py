@@ -38,3 +38,11 @@ def test_another_device_gives_the_same_and_meets_no_tensor_of_the_cpu(results, n
     assert there["maps"] == on_cpu["maps"]
     for ours, theirs in zip(there["heatmaps"], on_cpu["heatmaps"], strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "waits"),
+    [("panoptic_deeplab", 1), ("ocr", 1), ("upernet", 1), ("maskformer", 2)],  # its matching is SciPy's
+)
+def test_a_step_waits_for_the_device_once(results, name, waits):
+    assert results[name]["pretended"]["waits"] == waits
