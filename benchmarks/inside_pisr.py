@@ -22,7 +22,7 @@ what only PISR has stays empty.
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def inside(model: TwoStageModel, dataset: PanopticDataset, limit: int, device: t
     assert relation is not None, "relation.name = 'none': a model with final heads is needed"
     weights: dict[str, list[float]] = defaultdict(list)
     spreads: list[float] = []
-    counts = np.zeros(7)
+    cells: Counter[str] = Counter()
 
     def record(module: nn.Module, inputs: Sequence[Tensor], output: Tensor) -> None:
         if isinstance(module, PISR):
@@ -87,9 +87,8 @@ def inside(model: TwoStageModel, dataset: PanopticDataset, limit: int, device: t
         truth = on_grid(maps, sample.panoptic)
         if maps.weights is not None:
             sort_weights(maps, truth, sample.panoptic, model.thing_ids, weights)
-        counts += count_cells(maps, truth, sample.panoptic)
+        cells.update(count_cells(maps, truth, sample.panoptic))
     handle.remove()
-    cells, first, final, sure, surer, changed, mended = counts
     present, absent = weights["present"], weights["absent"]
     match, false = weights["match"], weights["false"]
     return [
@@ -99,9 +98,10 @@ def inside(model: TwoStageModel, dataset: PanopticDataset, limit: int, device: t
         mean(false),
         mean(weights["empty"]),
         f"{np.mean(spreads):.2f}" if spreads else "–",
-        *(f"{share:.2%}" for share in (first / cells, final / cells)),
-        *(f"{probability:.3f}" for probability in (sure / cells, surer / cells)),
-        *(f"{share:.2%}" for share in (changed / cells, mended / max(changed, 1))),
+        *(f"{cells[name] / cells['annotated']:.2%}" for name in ("right at first", "right in the end")),
+        *(f"{cells[name] / cells['annotated']:.3f}" for name in ("P", "P'")),
+        f"{cells['changed'] / cells['annotated']:.2%}",
+        f"{cells['mended'] / max(cells['changed'], 1):.2%}",
     ]
 
 
@@ -158,24 +158,26 @@ def kinds(instances: Tensor, truth: Tensor, things: Sequence[int]) -> list[str]:
     return found
 
 
-def count_cells(maps: ImageMaps, truth: Tensor, panoptic: PanopticSegmentation) -> np.ndarray:
-    """Counts annotated cells.
-
-    All; those right at first and in the end; the sums of the annotated class's probability at first and in the end;
-    those that are changed, and mended.
-    """
+def count_cells(maps: ImageMaps, truth: Tensor, panoptic: PanopticSegmentation) -> dict[str, float]:
+    """How many cells are annotated, right, changed and mended, and the sums of the annotated class's probability."""
     classes = torch.full((max((s.id for s in panoptic.segments), default=0) + 1,), IGNORE_INDEX)
     for segment in panoptic.segments:
         classes[segment.id] = segment.category
     wanted = F.pad(classes, (0, 1), value=IGNORE_INDEX)[truth]  # -1 is the last place
     known = wanted != IGNORE_INDEX
-    first, final = (stage.classes.argmax(dim=0).cpu() for stage in (maps.encoded, maps.final))
-    right_first, right_final = first == wanted, final == wanted
-    changed = (first != final) & known
     rows = torch.where(known, wanted, 0)[None]
-    sure, surer = (stage.classes.cpu().gather(0, rows)[0] * known for stage in (maps.encoded, maps.final))
-    counted = known, right_first & known, right_final & known, sure, surer, changed, changed & right_final
-    return np.array([float(group.sum()) for group in counted])
+    before, after = (stage.classes.cpu() for stage in (maps.encoded, maps.final))
+    first, final = before.argmax(dim=0), after.argmax(dim=0)
+    groups = {
+        "annotated": known,
+        "right at first": (first == wanted) & known,
+        "right in the end": (final == wanted) & known,
+        "P": before.gather(0, rows)[0] * known,
+        "P'": after.gather(0, rows)[0] * known,
+        "changed": (first != final) & known,
+        "mended": (first != final) & (final == wanted) & known,
+    }
+    return {name: float(group.sum()) for name, group in groups.items()}
 
 
 def mean(values: Sequence[float]) -> str:
