@@ -114,6 +114,8 @@ CHOICES: dict[str, Change] = {
     "area": {"normalization": "area"},
     "no LayerNorm": {"encoding_norm": False},
     "area without LayerNorm": {"normalization": "area", "encoding_norm": False},
+    "presence": {"presence": 4.0},
+    "presence, no ω": {"presence": 4.0, "reweight": False},
     "no norm on F_pan": {"feature_norm": False},
     "no residual": {"residual": False},
     "C = 4": {"instance_radius": 4.0},

@@ -19,6 +19,7 @@ class RelationConfig:
         reweight: learn ω (Sec. 3.3).
         normalization: of the encodings: `mass` (a map's mean, with a floor of one cell) or `area`.
         encoding_norm: LayerNorm on the encodings.
+        presence: the mass, cells, with which an encoding keeps half of its size; 0 leaves all as they are.
         feature_norm: batch norm on F_pan, which keeps training steady at the base's learning rates.
         residual: add the relation's features to F instead of replacing it.
         fused: multiply the attention in the order that never builds the (n+k)×h×w map.
@@ -37,6 +38,7 @@ class RelationConfig:
     reweight: bool = True
     normalization: str = "mass"
     encoding_norm: bool = True
+    presence: float = 0.0
     feature_norm: bool = True
     residual: bool = True
     fused: bool = True
@@ -55,6 +57,7 @@ class RelationConfig:
         check_counts(self, "relation", ("channels", "encoding_stride"))
         check(self.kernel in (1, 3), "relation.kernel", self.kernel, "1 or 3")
         check_counts(self, "relation", ("top_k",), least=0)
+        check(self.presence >= 0, "relation.presence", self.presence, "0 or above")
         check(self.instance_radius > 0, "relation.instance_radius", self.instance_radius, "above 0")
 
 

@@ -27,6 +27,7 @@ RELATIONS: dict[str, Callable[[int, int, RelationConfig], Relation]] = {
         reweight=config.reweight,
         normalization=config.normalization,
         encoding_norm=config.encoding_norm,
+        presence=config.presence,
         feature_norm=config.feature_norm,
         residual=config.residual,
         fused=config.fused,

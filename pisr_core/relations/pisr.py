@@ -26,6 +26,8 @@ class PISR(Relation):
         reweight: learn ω (Sec. 3.3); without it every category counts the same.
         normalization: of the encodings, `mass` or `area`.
         encoding_norm: LayerNorm on the encodings, without bias, so that absent instances stay zero.
+        presence: each encoding is multiplied by m / (m + presence), m its map's mass in cells, for the LayerNorm gives
+            even those of absent classes full size; 0 does without.
         feature_norm: batch norm on F_pan. F_pan is a product of three learned matrices: without it, at a learning rate
             that suits the rest of a network it can outgrow F by far (docs/results.md).
         residual: return F + F_pan, where F_pan is zero at first (the norm's scale, or g_q without it), so that an
@@ -44,6 +46,7 @@ class PISR(Relation):
         reweight: bool = True,
         normalization: str = "mass",
         encoding_norm: bool = True,
+        presence: float = 0.0,
         feature_norm: bool = True,
         residual: bool = True,
         fused: bool = True,
@@ -53,6 +56,7 @@ class PISR(Relation):
         super().__init__()
         self.top_k = top_k
         self.normalization = normalization
+        self.presence = presence
         self.residual = residual
         self.encoding_stride = encoding_stride
         self.encoding_norm = nn.LayerNorm(channels, bias=False) if encoding_norm else nn.Identity()
@@ -91,6 +95,8 @@ class PISR(Relation):
             instances = self._sampled(instances)
         encodings, mass = panoptic_encodings(maps, instances, features, self.normalization)
         encodings = self.encoding_norm(encodings)
+        if self.presence:
+            encodings = encodings * (mass / (mass + self.presence)).unsqueeze(2)
         if self.reweighting is None:
             return encodings, None
         weights = self.reweighting(encodings, mass)

@@ -232,6 +232,18 @@ def test_encodings_gathered_from_every_second_cell(sampled_already):
     assert relation(features, semantic, given).shape == features.shape
 
 
+def test_what_is_hardly_there_counts_less():
+    features, semantic, instances = inputs()
+    encodings, mass = panoptic_encodings(semantic.probabilities, instances, features)
+    relation = make_pisr(reweight=False, presence=4.0)
+    scaled, _ = relation.weighted_encodings(features, semantic, instances)
+    shares = torch.tensor([[m / (m + 4) for m in row] for row in mass.tolist()])  # 4 cells: half of the size
+    torch.testing.assert_close(scaled, relation.encoding_norm(encodings) * shares[:, :, None])
+    assert build_relation(C, N, RelationConfig(presence=4.0)).presence == 4
+    with pytest.raises(ConfigError, match="relation.presence = -1"):
+        RelationConfig(presence=-1.0)
+
+
 def test_a_kernel_of_one_reads_each_cell_by_itself():
     relation = make_pisr(kernel=1, residual=False)
     features, semantic, instances = inputs()
