@@ -10,8 +10,6 @@ RUNS = {
     "panoptic_deeplab": ["scenes-pdl-r18"],
     "lean": ["scenes-pdl-r18-lean"],
     "ocr": ["scenes-pdl-r18-ocr"],
-    "concat": ["scenes-pdl-r18-concat"],
-    "product": ["scenes-pdl-r18-product"],
     "upernet": ["custom-upernet-r18"],
     "maskformer": ["custom-maskformer-r18"],
     "panoptic_fpn": ["custom-pfpn-r18", "fpn.proposals=50", "fpn.box_samples=32", "fpn.detections=10"],
