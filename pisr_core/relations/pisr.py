@@ -26,8 +26,8 @@ class PISR(Relation):
         reweight: learn ω (Sec. 3.3); without it every category counts the same.
         normalization: of the encodings, `mass` or `area`.
         encoding_norm: LayerNorm on the encodings, without bias, so that absent instances stay zero.
-        presence: each encoding is multiplied by m / (m + presence), m its map's mass in cells, for the LayerNorm gives
-            even those of absent classes full size; 0 does without.
+        presence: each encoding is multiplied by m / (m + presence), m its map's mass in those cells that it is
+            gathered from, for the LayerNorm gives even those of absent classes full size; 0 does without.
         feature_norm: batch norm on F_pan. F_pan is a product of three learned matrices: without it, at a learning rate
             that suits the rest of a network it can outgrow F by far (docs/results.md).
         residual: return F + F_pan, where F_pan is zero at first (the norm's scale, or g_q without it), so that an

@@ -26,7 +26,14 @@ BETWEEN_DEVICES = (aten._to_copy.default, aten.copy_.default)
 INDEXING = (aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default)
 """They take indices from the CPU, as they do on a GPU."""
 
-WAITING = (aten._local_scalar_dense.default, aten.nonzero.default, aten.bincount.default, aten.masked_select.default)
+WAITING = (
+    aten._local_scalar_dense.default,
+    aten.nonzero.default,
+    aten.masked_select.default,
+    aten.bincount.default,
+    aten._unique2.default,
+    aten.equal.default,
+)
 waits = 0
 """How often a GPU would have had to finish its work first, for numbers or sizes were asked for."""
 
@@ -122,4 +129,4 @@ def computed(function, args, kwargs):
     if not on_device:
         return result
     # What works in place gives back the tensor itself.
-    return tree_map_only(Tensor, lambda held: there.get(id(held)) if id(held) in there else PretendTensor(held), result)
+    return tree_map_only(Tensor, lambda held: there[id(held)] if id(held) in there else PretendTensor(held), result)

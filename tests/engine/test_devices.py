@@ -42,5 +42,5 @@ def test_another_device_gives_the_same_and_meets_no_tensor_of_the_cpu(results, n
     ("name", "waits"),
     [("panoptic_deeplab", 1), ("ocr", 1), ("upernet", 1), ("maskformer", 2)],  # its matching is SciPy's
 )
-def test_a_step_waits_for_the_device_once(results, name, waits):
+def test_a_step_waits_for_the_device_no_more_often_than_it_must(results, name, waits):
     assert results[name]["pretended"]["waits"] == waits
