@@ -18,10 +18,10 @@ from pisr_core import presets
 from pisr_core.config import Config, ScenesConfig
 from pisr_core.data.categories import known_categories
 from pisr_core.data.scenes import SCENE_CATEGORIES, SceneDataset
-from pisr_core.engine.evaluation import inference
-from pisr_core.engine.optimization import build_optimizer
+from pisr_core.inference.mode import inference
 from pisr_core.models import build_model
 from pisr_core.structures import Category, PanopticSegmentation, thing_ids
+from pisr_core.training.optimization import build_optimizer
 
 
 def main() -> None:

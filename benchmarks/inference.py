@@ -39,14 +39,14 @@ from pisr_core.data.categories import known_categories
 from pisr_core.data.coco_files import CocoPanopticWriter
 from pisr_core.data.images import read_image
 from pisr_core.data.loading import evaluation_batch
-from pisr_core.engine.device import choose_device
-from pisr_core.engine.evaluation import inference
-from pisr_core.engine.fast_model import FastModel, fold_batch_norms
-from pisr_core.engine.inference import load_model
-from pisr_core.engine.prediction import find_images, predict_sample
+from pisr_core.inference.fast_model import FastModel, fold_batch_norms
+from pisr_core.inference.load import load_model
+from pisr_core.inference.mode import inference
+from pisr_core.inference.predict import find_images, predict_sample
 from pisr_core.models import PanopticModel, build_model
-from pisr_core.postprocess.deeplab import deeplab_panoptic
+from pisr_core.models.center_offset.merging import deeplab_panoptic
 from pisr_core.relations import PISR
+from pisr_core.runtime.device import choose_device
 from pisr_core.structures import DeepLabPrediction, PanopticSegmentation, Sample, SemanticPrediction
 from pisr_core.visualization.overlay import overlay
 

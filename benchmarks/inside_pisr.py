@@ -33,11 +33,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pisr_core.data import build_dataset
-from pisr_core.engine.device import choose_device
-from pisr_core.engine.heatmaps import gather_maps
-from pisr_core.engine.inference import load_model
+from pisr_core.figures.heatmaps import gather_maps
+from pisr_core.inference.load import load_model
 from pisr_core.models import TwoStageModel
 from pisr_core.relations import PISR
+from pisr_core.runtime.device import choose_device
 from pisr_core.structures import IGNORE_INDEX, PanopticDataset, PanopticSegmentation
 from pisr_core.visualization.stages import ImageMaps
 

@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pisr_core.engine.device import choose_device
-from pisr_core.engine.memory import PeakMemory
-from pisr_core.instances import paste_masks
-from pisr_core.postprocess.deeplab import LABEL_DIVISOR, VOID, merge_deeplab
-from pisr_core.postprocess.fpn import Placed, merge_fpn, placement
+from pisr_core.models.boxes.merging import Placed, merge_fpn, placement
+from pisr_core.models.center_offset.instances import paste_masks
+from pisr_core.models.center_offset.merging import LABEL_DIVISOR, VOID, merge_deeplab
+from pisr_core.runtime.device import choose_device
+from pisr_core.runtime.memory import PeakMemory
 
 STUFF, THINGS = (0, 1), tuple(range(2, 10))
 SETTINGS = {"center_threshold": 0.1, "nms_kernel": 7, "top_k": 400, "stuff_area": 2048}

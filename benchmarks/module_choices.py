@@ -28,16 +28,16 @@ from torchvision.ops import Conv2dNormActivation
 from pisr_core.config import RelationConfig
 from pisr_core.data import build_dataset
 from pisr_core.data.loading import evaluation_loader
-from pisr_core.data.targets import DeepLabTargetGenerator
-from pisr_core.engine.device import choose_device
-from pisr_core.engine.inference import load_model
-from pisr_core.instances import deeplab_instances
-from pisr_core.losses.deeplab import hard_pixel_cross_entropy
+from pisr_core.inference.load import load_model
 from pisr_core.metrics.scores import Scores
-from pisr_core.models.panoptic_deeplab import PanopticDeepLab
-from pisr_core.postprocess.deeplab import deeplab_panoptic
+from pisr_core.models.center_offset.instances import deeplab_instances
+from pisr_core.models.center_offset.losses import hard_pixel_cross_entropy
+from pisr_core.models.center_offset.merging import deeplab_panoptic
+from pisr_core.models.center_offset.panoptic_deeplab import PanopticDeepLab
+from pisr_core.models.center_offset.targets import DeepLabTargetGenerator
 from pisr_core.relations import PISR, Relation, build_relation
 from pisr_core.relations.reweighting import Reweighting
+from pisr_core.runtime.device import choose_device
 from pisr_core.structures import IGNORE_INDEX, DeepLabPrediction, PanopticSegmentation, SemanticPrediction
 
 BATCH = 8

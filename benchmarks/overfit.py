@@ -20,9 +20,9 @@ from pisr_core.config import Config, DataConfig, check_choice
 from pisr_core.data import build_dataset
 from pisr_core.data.coco_files import CocoPanopticWriter
 from pisr_core.data.coco_panoptic import CocoPanopticDataset
-from pisr_core.engine.listeners import StepRecord, TrainListener
-from pisr_core.engine.trainer import train
 from pisr_core.structures import PanopticSegmentation
+from pisr_core.training.listeners import StepRecord, TrainListener
+from pisr_core.training.train import train
 
 LEARNING_RATES = {"pdl": 1e-3, "upernet": 1e-3, "pfpn": 4e-4, "maskformer": 3e-4}
 

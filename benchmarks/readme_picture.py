@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 from pisr_core.data import build_dataset
-from pisr_core.engine.evaluation import inference
-from pisr_core.engine.inference import load_model
-from pisr_core.engine.prediction import predict_sample
+from pisr_core.inference.load import load_model
+from pisr_core.inference.mode import inference
+from pisr_core.inference.predict import predict_sample
 from pisr_core.visualization.overlay import overlay
 
 SCALE = 2

@@ -19,13 +19,13 @@ import torch
 
 from pisr_core import presets
 from pisr_core.data.categories import known_categories
-from pisr_core.engine.device import choose_device
-from pisr_core.engine.evaluation import inference
-from pisr_core.engine.fast_model import FastModel
+from pisr_core.inference.fast_model import FastModel
+from pisr_core.inference.mode import inference
 from pisr_core.models import build_model
-from pisr_core.models.center_offset import CenterOffsetModel
+from pisr_core.models.center_offset.model import CenterOffsetModel
 from pisr_core.profiling.operations import count_operations
 from pisr_core.profiling.speed import timed
+from pisr_core.runtime.device import choose_device
 
 BASE = ("backbone", "decoder", "initial heads")
 

@@ -25,8 +25,8 @@ from typing import Any
 import torch
 
 from pisr_cli.app import main as pisr
-from pisr_core.engine import trainer  # noqa: F401 (imported once, for all forks)
-from pisr_core.engine.state import RunFolder
+from pisr_core.training import train as trainer  # noqa: F401 (imported once, for all forks)
+from pisr_core.training.state import RunFolder
 
 SETTINGS = (
     "data.scenes.size=[64,64]",

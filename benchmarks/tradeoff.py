@@ -20,10 +20,10 @@ from relation_cost import gmacs, latency_ratio
 
 from pisr_core import presets
 from pisr_core.data.categories import known_categories
-from pisr_core.engine.device import choose_device
 from pisr_core.models import PanopticModel, build_model
 from pisr_core.results.plot import Series, draw_plot
 from pisr_core.results.table import ResultsTable
+from pisr_core.runtime.device import choose_device
 
 BASE = "none"
 

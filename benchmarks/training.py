@@ -36,13 +36,13 @@ from pisr_core.data import build_dataset
 from pisr_core.data.augmentation import Augmentation
 from pisr_core.data.coco_files import CocoPanopticWriter
 from pisr_core.data.loading import StepSampler, TrainingDataset, training_loader
-from pisr_core.data.targets import DeepLabTargetGenerator
-from pisr_core.engine.device import choose_device
-from pisr_core.engine.learner import Learner
 from pisr_core.models import PanopticModel, build_model
+from pisr_core.models.center_offset.targets import DeepLabTargetGenerator
+from pisr_core.pixel_runs import find_runs
 from pisr_core.profiling.speed import timed
-from pisr_core.runs import find_runs
+from pisr_core.runtime.device import choose_device
 from pisr_core.structures import Category, DeepLabTargets, PanopticDataset, PanopticSegmentation, Segment, TrainingBatch
+from pisr_core.training.learner import Learner
 
 CATEGORIES = tuple(Category(index + 1, f"class {index}", isthing=index >= 3) for index in range(19))
 IMAGE_SIZE, INSTANCES = (480, 640), 30

@@ -13,8 +13,8 @@ from pisr_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from pisr_core.config import Config
-    from pisr_core.engine.ablation import Split, Subject
     from pisr_core.results.table import ResultsTable
+    from pisr_core.studies.ablation import Split, Subject
 
 REWEIGHTING = {"both": (True, False), "with": (True,), "without": (False,)}
 
@@ -91,9 +91,9 @@ def ablate_k(
     Example: pisr ablate-k --range 10..200:50 --preset scenes-pdl-r18 --retrain --seeds 0,1,2 --out k
     """
     from pisr_core.data import build_dataset
-    from pisr_core.engine.ablation import Split, Subject, ablate, draw_curves, parse_range
-    from pisr_core.engine.device import choose_device
-    from pisr_core.engine.inference import newest_checkpoint
+    from pisr_core.inference.load import newest_checkpoint
+    from pisr_core.runtime.device import choose_device
+    from pisr_core.studies.ablation import Split, Subject, ablate, draw_curves, parse_range
 
     ks = parse_range(values)
     chosen_device = choose_device(device)
@@ -132,8 +132,8 @@ def _trained(
     out: Path,
 ) -> list[Subject]:
     """Trains what is not trained yet."""
-    from pisr_core.engine.ablation import retraining
-    from pisr_core.engine.study import Study
+    from pisr_core.studies.ablation import retraining
+    from pisr_core.studies.study import Study
 
     if reweighting not in REWEIGHTING:
         raise ConfigError(f"--reweighting {reweighting}: choose one of {', '.join(REWEIGHTING)}.")
@@ -148,7 +148,7 @@ def _say(text: str) -> None:
 
 
 def _show(table: ResultsTable) -> None:
-    from pisr_core.engine.ablation import curve
+    from pisr_core.studies.ablation import curve
 
     columns = {"pq": "PQ", "pq_things": "things", "pq_stuff": "stuff", "miou": "mIoU", "filled_mean": "maps filled"}
     for name in dict.fromkeys(str(row["model"]) for row in table.rows):

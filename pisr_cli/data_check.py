@@ -11,9 +11,9 @@ from pisr_cli.console import messages, print_json, progress_bar, results, score_
 from pisr_core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pisr_core.data.checking.check import CheckReport
     from pisr_core.data.checking.splits import SplitSource
     from pisr_core.data.checking.statistics import DatasetStatistics
-    from pisr_core.engine.check_data import CheckReport
 
 EXAMPLES = 3
 """Findings of a kind that the table shows; --json has them all."""
@@ -60,7 +60,7 @@ def check(
 
     Example: pisr data check --annotations panoptic_val.json --images val
     """
-    from pisr_core.engine.check_data import check_data
+    from pisr_core.data.checking.check import check_data
 
     sources = _sources(root, dataset, split or [], annotations, images, pngs)
     for source in sources:

@@ -68,7 +68,7 @@ def instances(
 
     Example: pisr data convert instances things.json --stuff stuff.json --out my/annotations/panoptic_train.json
     """
-    from pisr_core.engine.convert import StuffSource, convert_instances
+    from pisr_core.data.prepare.convert import StuffSource, convert_instances
 
     source = StuffSource(stuff, stuff_maps, stuff_categories, offset)
     with progress_bar("converting") as progress:
@@ -94,7 +94,7 @@ def masks(
     Example: pisr data convert masks --images my/train --semantic classes/train --instances numbers/train
     --categories classes.csv --out my/annotations/panoptic_train.json
     """
-    from pisr_core.engine.convert import convert_masks
+    from pisr_core.data.prepare.convert import convert_masks
 
     with progress_bar("converting") as progress:
         report = convert_masks(images, semantic, instances, categories, out, void, workers, progress)

@@ -14,7 +14,7 @@ from pisr_core.config import ScenesConfig, check_choice
 from pisr_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pisr_core.engine.prepare_split import SplitReport
+    from pisr_core.data.prepare.split import SplitReport
 
 DEFAULTS = ScenesConfig()
 NAMES = ("cityscapes", "ade20k", "coco", "scenes")
@@ -66,7 +66,7 @@ def _prepare_scenes(out: Path | None, config: ScenesConfig, as_json: bool) -> No
     if out is None:
         raise ConfigError("--out is missing: name the folder that the scenes are written to.")
 
-    from pisr_core.engine.prepare_scenes import prepare_scenes
+    from pisr_core.data.prepare.scenes import prepare_scenes
 
     with progress_bar("drawing") as progress:
         prepare_scenes(out, config, progress)
@@ -81,7 +81,7 @@ def _prepare_download(name: str, root: Path | None, out: Path | None, workers: i
         raise ConfigError(f"--out is for scenes; {name} stays in its own folder: pisr data prepare {name} ROOT")
 
     from pisr_core.data import dataset_root
-    from pisr_core.engine.prepare_datasets import prepare_dataset
+    from pisr_core.data.prepare.datasets import prepare_dataset
 
     show_reports(prepare_dataset(name, dataset_root(root), workers, progress_bar), as_json)
 

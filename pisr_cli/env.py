@@ -11,7 +11,7 @@ import typer
 from pisr_cli.console import print_json, results, text_table
 
 if TYPE_CHECKING:
-    from pisr_core.engine.environment import Environment
+    from pisr_core.environment import Environment
 
 
 def env(
@@ -25,7 +25,7 @@ def env(
 
     Example: pisr env
     """
-    from pisr_core.engine.environment import find_environment
+    from pisr_core.environment import find_environment
 
     found = find_environment(data)
     if as_json:

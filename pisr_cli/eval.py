@@ -163,7 +163,7 @@ def _evaluate_files(
     images: Path | None,
     instances: Path | None,
 ) -> Outcome:
-    from pisr_core.engine.examples import examples_of_files
+    from pisr_core.evaluation.examples import examples_of_files
     from pisr_core.metrics.files import evaluate_files
 
     with progress_bar("comparing") as progress:

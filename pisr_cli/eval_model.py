@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from pisr_core.config import DataConfig
-    from pisr_core.engine.submission import Archive
+    from pisr_core.evaluation.submission import Archive
     from pisr_core.models import PanopticModel
     from pisr_core.structures import PanopticDataset, PanopticResult, Sample
 
@@ -49,10 +49,10 @@ def load_subject(
 ) -> Subject:
     """Reads the checkpoint and finds the dataset; `views` are the scales, and whether to mirror."""
     from pisr_core.data import build_dataset
-    from pisr_core.engine.device import choose_device
-    from pisr_core.engine.fast_model import FastModel, check_precision
-    from pisr_core.engine.inference import load_model, newest_checkpoint
-    from pisr_core.engine.multi_scale import MultiScaleModel
+    from pisr_core.evaluation.multi_scale import MultiScaleModel
+    from pisr_core.inference.fast_model import FastModel, check_precision
+    from pisr_core.inference.load import load_model, newest_checkpoint
+    from pisr_core.runtime.device import choose_device
 
     device = choose_device(device_name)
     check_precision(precision)
@@ -77,7 +77,7 @@ def evaluate_model(
     submission: Path | None,
 ) -> Outcome:
     """Scores the model and writes the archives in one pass; of images without annotations only the archives."""
-    from pisr_core.engine.submission import open_submission
+    from pisr_core.evaluation.submission import open_submission
     from pisr_core.results.comparison import tables_to_compare
 
     model, config = subject.model, subject.config
@@ -112,7 +112,7 @@ def evaluate_model(
 
 def _predict(subject: Subject, batch_size: int, observe: Observer) -> None:
     from pisr_core.data.loading import evaluation_loader
-    from pisr_core.engine.evaluation import check_classes, predictions
+    from pisr_core.evaluation.evaluate import check_classes, predictions
 
     model, config = subject.model, subject.config
     check_classes(model.categories, subject.dataset.categories)
@@ -138,8 +138,8 @@ def _score(
     observe: Observer,
     positions: dict[int | str, int],
 ) -> Outcome:
-    from pisr_core.engine.evaluation import evaluate
-    from pisr_core.engine.examples import examples_of_model
+    from pisr_core.evaluation.evaluate import evaluate
+    from pisr_core.evaluation.examples import examples_of_model
     from pisr_core.results.comparison import compare
 
     model, config = subject.model, subject.config

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pisr_cli.console import messages, print_json, results, score, score_table
 
 if TYPE_CHECKING:
-    from pisr_core.engine.examples import Example
+    from pisr_core.evaluation.examples import Example
     from pisr_core.metrics.result import EvaluationResult
     from pisr_core.results.comparison import Comparison
     from pisr_core.results.table import Cell, ResultsTable
@@ -38,7 +38,7 @@ class Outcome:
 def deliver(outcome: Outcome, out: Path | None, as_json: bool) -> None:
     """Prints the results and writes the files that were asked for."""
     if outcome.result is not None and out is not None:
-        from pisr_core.engine.report import write_report
+        from pisr_core.evaluation.report import write_report
 
         write_report(out, outcome.result, outcome.facts, outcome.comparisons, outcome.examples)
         messages.print(f"report: {out / 'report.html'}", markup=False, soft_wrap=True)

@@ -52,9 +52,9 @@ def export(
     chosen = _format(out, kind)
     wanted = None if size is None else parse_size(size)
 
-    from pisr_core.engine.device import choose_device
-    from pisr_core.engine.inference import load_model, newest_checkpoint
     from pisr_core.exporting import ExportRequest, default_size, export_model
+    from pisr_core.inference.load import load_model, newest_checkpoint
+    from pisr_core.runtime.device import choose_device
 
     path = checkpoint or newest_checkpoint(RUNS)
     model = load_model(path, choose_device("cpu"))
@@ -82,7 +82,7 @@ def _format(out: Path, kind: str | None) -> str:
 
 
 def _images(folder: Path) -> list[Path]:
-    from pisr_core.engine.prediction import find_images
+    from pisr_core.inference.predict import find_images
 
     found, failed = find_images([str(folder)], exclude=folder / "overlay")
     if not found:

@@ -89,10 +89,10 @@ def flops(
     subjects = _subjects(presets, checkpoint, settings or [], compared=wanted is None and not settings)
     qualities = _qualities(plot, results_csv, presets)
 
-    from pisr_core.engine.device import choose_device
     from pisr_core.profiling.cost import model_cost
     from pisr_core.profiling.speed import check_dtype
     from pisr_core.profiling.tradeoff import draw_tradeoff
+    from pisr_core.runtime.device import choose_device
 
     where = choose_device(device)
     measured = where.type == "cuda" if speed is None else speed
@@ -151,7 +151,7 @@ def _measure(
 
     import torch
 
-    from pisr_core.engine.inference import load_model
+    from pisr_core.inference.load import load_model
     from pisr_core.models import build_model
     from pisr_core.profiling.speed import measure_speed
 

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pisr_core.engine.listeners import EvaluationRecord, StartRecord, StepRecord, TrainListener
+from pisr_core.training.listeners import EvaluationRecord, StartRecord, StepRecord, TrainListener
 
 SMOOTHING = 0.95
 """Share of the past in the losses shown."""

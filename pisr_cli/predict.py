@@ -48,10 +48,10 @@ def predict(
 
     Example: pisr predict photos clip.mp4 --out predictions
     """
-    from pisr_core.engine.device import choose_device
-    from pisr_core.engine.fast_model import FastModel, check_precision
-    from pisr_core.engine.inference import load_model, newest_checkpoint
-    from pisr_core.engine.prediction import predict as predict_images
+    from pisr_core.inference.fast_model import FastModel, check_precision
+    from pisr_core.inference.load import load_model, newest_checkpoint
+    from pisr_core.inference.predict import predict as predict_images
+    from pisr_core.runtime.device import choose_device
 
     chosen = choose_device(device)
     check_precision(precision)

@@ -15,10 +15,10 @@ from pisr_cli.console import messages, print_json, results, score_table
 from pisr_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pisr_core.engine.processes import Training
-    from pisr_core.engine.study import Study
-    from pisr_core.engine.study_report import StudyReport
     from pisr_core.results.table import Cell, ResultsTable
+    from pisr_core.studies.processes import Training
+    from pisr_core.studies.study import Study
+    from pisr_core.studies.study_report import StudyReport
 
 TRAIN = (sys.executable, "-m", "pisr_cli", "train")
 """What a study starts for each of its runs."""
@@ -74,8 +74,8 @@ def study(
 
     Example: pisr study --preset scenes-pdl-r18 --variants pisr --variant area:relation.normalization=area
     """
-    from pisr_core.engine.study import Study, parse_variant
-    from pisr_core.engine.study_report import study_report, write_report
+    from pisr_core.studies.study import Study, parse_variant
+    from pisr_core.studies.study_report import study_report, write_report
 
     names = [*filter(None, variants.split(",")), *(more or [])]
     chosen = tuple(parse_variant(name) for name in names)
@@ -103,8 +103,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 def train_study(plan: Study, parallel: int | None, device: str | None) -> ResultsTable:
     """Makes the runs that are left, with a bar for each that is at work."""
-    from pisr_core.engine.processes import machine_slots
-    from pisr_core.engine.study import run_study
+    from pisr_core.studies.processes import machine_slots
+    from pisr_core.studies.study import run_study
 
     with _bars() as bars:
         return run_study(plan, TRAIN, machine_slots(parallel, device), bars.on_start, bars.on_progress, bars.on_done)
@@ -152,7 +152,7 @@ def _bars() -> Iterator[_Bars]:
 
 
 def _show(report: StudyReport) -> None:
-    from pisr_core.engine.study_report import gain_rows, score_rows
+    from pisr_core.studies.study_report import gain_rows, score_rows
 
     scores = score_table("Mean ± standard deviation", ("variant", "seeds", *report.metrics.values()))
     for row in score_rows(report):

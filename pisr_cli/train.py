@@ -14,8 +14,8 @@ from pisr_core.config import Config
 from pisr_core.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
-    from pisr_core.engine.listeners import TrainListener
-    from pisr_core.engine.trainer import TrainResult
+    from pisr_core.training.listeners import TrainListener
+    from pisr_core.training.train import TrainResult
 
 
 def train(
@@ -87,7 +87,7 @@ def train(
             report_dry_run(tried, config, folder, as_json)
         return
 
-    from pisr_core.engine.trainer import train as run_training
+    from pisr_core.training.train import train as run_training
 
     listeners = _listeners(wandb)
     result = run_training(config, data, folder, weights=weights, resume=resume, device=device, listeners=listeners)
@@ -98,7 +98,7 @@ def train(
 def _listeners(wandb_project: str | None) -> list[TrainListener]:
     """The terminal, and Weights & Biases if asked for."""
     from pisr_cli.live import live_view
-    from pisr_core.engine.wandb_listener import WandbListener
+    from pisr_core.training.wandb_listener import WandbListener
 
     live = live_view(messages)
     return [live] if wandb_project is None else [live, WandbListener(wandb_project, silent=messages.quiet)]
@@ -107,7 +107,7 @@ def _listeners(wandb_project: str | None) -> list[TrainListener]:
 def _config(preset: str | None, out: Path | None, resume: bool, overrides: list[str]) -> Config:
     """The named preset; a run that resumes brings its own."""
     from pisr_core import presets
-    from pisr_core.engine.state import RunFolder
+    from pisr_core.training.state import RunFolder
 
     if preset is not None:
         return presets.load(preset, overrides)
@@ -120,7 +120,7 @@ def _config(preset: str | None, out: Path | None, resume: bool, overrides: list[
 
 
 def _newest_unfinished() -> Path:
-    from pisr_core.engine.state import newest_unfinished
+    from pisr_core.training.state import newest_unfinished
 
     folder = newest_unfinished(RUNS).path
     messages.print(f"resuming {folder}", markup=False, soft_wrap=True)

@@ -61,11 +61,11 @@ def visualize_heatmaps(
 
     Example: pisr visualize-heatmaps photo.jpg --checkpoint runs/first/best.safetensors --class car --out heatmaps
     """
-    from pisr_core.engine.annotations import Annotations
-    from pisr_core.engine.device import choose_device
-    from pisr_core.engine.heatmaps import compare_models
-    from pisr_core.engine.heatmaps import visualize_heatmaps as draw_heatmaps
-    from pisr_core.engine.inference import newest_checkpoint
+    from pisr_core.figures.annotations import Annotations
+    from pisr_core.figures.heatmaps import compare_models
+    from pisr_core.figures.heatmaps import visualize_heatmaps as draw_heatmaps
+    from pisr_core.inference.load import newest_checkpoint
+    from pisr_core.runtime.device import choose_device
 
     if compare and (checkpoint or class_):
         raise ConfigError("--compare draws results only: leave --checkpoint and --class out, or --compare.")
@@ -95,7 +95,7 @@ def visualize_heatmaps(
 
 def _load(checkpoints: list[Path] | tuple[Path, ...], device: torch.device) -> dict[str, PanopticModel]:
     """The models by their presets' names, with a number where these are equal."""
-    from pisr_core.engine.inference import load_model
+    from pisr_core.inference.load import load_model
 
     models: dict[str, PanopticModel] = {}
     for path in checkpoints:

@@ -19,18 +19,18 @@ from jaxtyping import Bool, Int, UInt8
 from PIL import Image
 from torch import Tensor
 
-from pisr_core.atomic import written_whole
 from pisr_core.config import Config
 from pisr_core.data.coco_files import CocoPanopticWriter
 from pisr_core.data.images import pillow_to_tensor, read_image
-from pisr_core.engine.device import choose_device
-from pisr_core.engine.evaluation import inference
-from pisr_core.engine.fast_model import FastModel, check_precision
-from pisr_core.engine.inference import load_model as load_network
-from pisr_core.engine.prediction import distinct_names, predict_sample
 from pisr_core.errors import DataError
+from pisr_core.inference.fast_model import FastModel, check_precision
+from pisr_core.inference.load import load_model as load_network
+from pisr_core.inference.mode import inference
+from pisr_core.inference.predict import distinct_names, predict_sample
 from pisr_core.models import PanopticModel
-from pisr_core.runs import find_runs
+from pisr_core.pixel_runs import find_runs
+from pisr_core.runtime.atomic import written_whole
+from pisr_core.runtime.device import choose_device
 from pisr_core.structures import Category, PanopticSegmentation, Sample, Segment
 from pisr_core.visualization.overlay import overlay
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from pisr_core.runs import find_runs
+from pisr_core.pixel_runs import find_runs
 
 VOID_ID = 0
 """Segment id of unlabelled pixels, as in COCO's panoptic PNGs."""

@@ -1,8 +1,17 @@
 import os
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+
+from pisr_core import presets
+from pisr_core.data.scenes import SCENE_CATEGORIES
+from pisr_core.models import build_model
+
+# Shells start background jobs deaf to Ctrl-C, which some tests send to themselves and to the processes they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ORACLES = Path(os.environ.get("PISR_ORACLES", Path(__file__).parent / "golden"))
 
@@ -20,6 +29,21 @@ def pytest_generate_tests(metafunc):
 @pytest.fixture(autouse=True)
 def _same_random_numbers_in_every_test():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def tiny_config():
+    config = presets.load(
+        "scenes-pdl-r18",
+        ["backbone.pretrained=false", "data.scenes.size=[64, 96]", "data.scenes.val_images=5"],
+    )
+    return replace(config, data=replace(config.data, workers=0))
+
+
+@pytest.fixture
+def tiny_model(tiny_config):
+    torch.manual_seed(0)
+    return build_model(tiny_config, SCENE_CATEGORIES)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -8,9 +8,9 @@ from torch import nn
 
 from pisr_core import Prediction, Predictor, load_model, presets
 from pisr_core.data.scenes import SCENE_CATEGORIES
-from pisr_core.engine.evaluation import inference
-from pisr_core.engine.prediction import predict_sample
 from pisr_core.errors import CheckpointError, ConfigError, DataError
+from pisr_core.inference.mode import inference
+from pisr_core.inference.predict import predict_sample
 from pisr_core.metrics.files import evaluate_files
 from pisr_core.models import PanopticModel, build_model
 from pisr_core.structures import Category, PanopticSegmentation, Sample, Segment

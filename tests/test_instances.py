@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pisr_core.instances import (
+from pisr_core.models.center_offset.instances import (
     box_instances,
     centers_to_maps,
     deeplab_instances,

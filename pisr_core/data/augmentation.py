@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional as transform
 
 from pisr_core.config import DataConfig
 from pisr_core.errors import DataError
-from pisr_core.runs import find_runs
+from pisr_core.pixel_runs import find_runs
 from pisr_core.structures import VOID_ID, PanopticSegmentation, Sample, Segment
 
 MEAN_COLOR = (124, 116, 104)

@@ -18,7 +18,6 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image
 
-from pisr_core.atomic import written_whole
 from pisr_core.data.coco_json import (
     AnnotationRecord,
     CocoPanopticFile,
@@ -28,7 +27,8 @@ from pisr_core.data.coco_json import (
 )
 from pisr_core.data.images import BROKEN_IMAGE_ERRORS
 from pisr_core.errors import DataError
-from pisr_core.runs import Runs, find_runs
+from pisr_core.pixel_runs import Runs, find_runs
+from pisr_core.runtime.atomic import written_whole
 from pisr_core.structures import VOID_ID, Category, PanopticSegmentation, Segment
 
 __all__ = [

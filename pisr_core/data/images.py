@@ -17,6 +17,9 @@ from torch import Tensor
 
 from pisr_core.errors import DataError
 
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+"""What is taken from a folder; a file that is named itself may have any."""
+
 BROKEN_IMAGE_ERRORS = (
     OSError,
     SyntaxError,

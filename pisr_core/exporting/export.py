@@ -10,7 +10,6 @@ from typing import Any
 from jaxtyping import UInt8
 from torch import Tensor
 
-from pisr_core.atomic import written_whole
 from pisr_core.config import ScenesConfig
 from pisr_core.data.images import read_image
 from pisr_core.data.scenes import SceneDataset
@@ -20,6 +19,7 @@ from pisr_core.exporting.formats import FORMATS, Format
 from pisr_core.exporting.networks import ExportableNetwork, network_kind
 from pisr_core.exporting.tracing import INPUT, trace
 from pisr_core.models import PanopticModel
+from pisr_core.runtime.atomic import written_whole
 
 PICTURES = 2
 """Scenes that the check looks at where no images are given."""

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pisr_core.config import Config, MergeConfig
-from pisr_core.instances import paste_masks
-from pisr_core.postprocess.deeplab import VOID
+from pisr_core.models.center_offset.instances import paste_masks
+from pisr_core.models.center_offset.merging import VOID
 from pisr_core.structures import Detections
 
 CENTERS_AT_ONCE = 8

@@ -19,13 +19,13 @@ from torch.nn import functional as F
 from pisr_core.errors import ExportError
 from pisr_core.exporting.merging import PanopticMaps, merge_boxes, merge_centers, merge_queries
 from pisr_core.exporting.regions import fixed_detections, fixed_proposals
-from pisr_core.instances import box_instances
 from pisr_core.models import MaskFormer, PanopticDeepLab, PanopticFPN, PanopticModel
-from pisr_core.models.center_offset import CenterOffsetModel
-from pisr_core.models.fpn_decoder import relate_pyramid
-from pisr_core.models.panoptic_fpn import FPNHeads
-from pisr_core.postprocess.deeplab import VOID
-from pisr_core.postprocess.resizing import STRIDE
+from pisr_core.models.boxes.panoptic_fpn import FPNHeads
+from pisr_core.models.boxes.pyramid import relate_pyramid
+from pisr_core.models.center_offset.instances import box_instances
+from pisr_core.models.center_offset.merging import VOID
+from pisr_core.models.center_offset.model import CenterOffsetModel
+from pisr_core.models.resizing import STRIDE
 from pisr_core.structures import (
     DeepLabOutput,
     Detections,

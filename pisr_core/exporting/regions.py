@@ -18,8 +18,8 @@ from torchvision.models.detection.rpn import concat_box_prediction_layers
 from torchvision.ops import clip_boxes_to_image, nms, roi_align
 from torchvision.ops.poolers import LevelMapper
 
-from pisr_core.models.fpn_decoder import LEVELS
-from pisr_core.models.fpn_regions import BOX_CELLS, MASK_CELLS, ProposalNetwork, RegionHeads
+from pisr_core.models.boxes.pyramid import LEVELS
+from pisr_core.models.boxes.regions import BOX_CELLS, MASK_CELLS, ProposalNetwork, RegionHeads
 from pisr_core.structures import Detections
 
 STRIDES = (4, 8, 16, 32)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pisr_core.config import Config
 from pisr_core.errors import ConfigError
 from pisr_core.models.base import PanopticModel, TwoStageModel
-from pisr_core.models.maskformer import MaskFormer
-from pisr_core.models.panoptic_deeplab import PanopticDeepLab
-from pisr_core.models.panoptic_fpn import PanopticFPN
-from pisr_core.models.upernet import UPerNet
+from pisr_core.models.boxes.panoptic_fpn import PanopticFPN
+from pisr_core.models.center_offset.panoptic_deeplab import PanopticDeepLab
+from pisr_core.models.center_offset.upernet import UPerNet
+from pisr_core.models.queries.maskformer import MaskFormer
 from pisr_core.structures import Category
 
 MODELS: dict[str, type[TwoStageModel]] = {

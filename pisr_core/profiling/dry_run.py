@@ -15,12 +15,12 @@ from torch import Tensor
 
 from pisr_core.config import Config, TrainConfig
 from pisr_core.data.loading import worker_count
-from pisr_core.engine.device import device_error
-from pisr_core.engine.evaluation import evaluate
-from pisr_core.engine.loop import Trainer
-from pisr_core.engine.memory import TrainingMeter
-from pisr_core.engine.trainer import build_trainer
 from pisr_core.errors import TrainingError
+from pisr_core.evaluation.evaluate import evaluate
+from pisr_core.runtime.device import device_error
+from pisr_core.runtime.memory import TrainingMeter
+from pisr_core.training.loop import Trainer
+from pisr_core.training.train import build_trainer
 
 TRIALS = 2
 """Steps and evaluations that are made. The first ones warm up; the last ones are measured."""
@@ -85,8 +85,8 @@ def dry_run(
         config: the preset.
         root: the folder of the datasets.
         out: where the run would write.
-        weights: see `pisr_core.engine.trainer.train`.
-        device: see `pisr_core.engine.device.choose_device`.
+        weights: see `pisr_core.training.train.train`.
+        device: see `pisr_core.runtime.device.choose_device`.
 
     Raises:
         PisrError: what the run itself would raise; the message is the same.

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from pisr_core.engine.evaluation import inference
+from pisr_core.inference.mode import inference
 from pisr_core.relations import PISR
 
 aten = torch.ops.aten

@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from pisr_core.engine.evaluation import inference
-from pisr_core.engine.memory import PeakMemory
 from pisr_core.errors import ConfigError
+from pisr_core.inference.mode import inference
 from pisr_core.models import PanopticModel
+from pisr_core.runtime.memory import PeakMemory
 
 Result = TypeVar("Result")
 

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from pisr_core.atomic import written_whole
 from pisr_core.results.table import Cell
+from pisr_core.runtime.atomic import written_whole
 
 STYLE = """
 :root { --ink: #1f2328; --soft: #667085; --line: #e6e8ec; --accent: #0b6e99; }

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pisr_core.atomic import written_whole
+from pisr_core.runtime.atomic import written_whole
 
 COLORS = ("#0b6e99", "#d9730d", "#448361", "#9065b0", "#c14c8a", "#787774", "#cb912f", "#d44c47")
 """One for each series, told apart by colour-blind readers with the help of the markers."""

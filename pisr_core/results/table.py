@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pisr_core.atomic import written_whole
 from pisr_core.errors import DataError
+from pisr_core.runtime.atomic import written_whole
 
 Cell = str | int | float | bool | None
 """What a cell holds; `None` is an empty one."""

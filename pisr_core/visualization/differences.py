@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 from scipy import ndimage
 
-from pisr_core.runs import find_runs
+from pisr_core.pixel_runs import find_runs
 from pisr_core.structures import VOID_ID, Category, PanopticSegmentation
 from pisr_core.visualization.grid import Box
 

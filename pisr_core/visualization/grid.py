@@ -17,7 +17,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from pisr_core.atomic import written_whole
+from pisr_core.runtime.atomic import written_whole
 
 PANEL_SIDE = 3.2
 """Long side of a panel, inches."""

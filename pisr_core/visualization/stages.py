@@ -11,10 +11,10 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from pisr_core.instances import box_instances, deeplab_instances, mask_instances, top_centers
 from pisr_core.models import PanopticModel
-from pisr_core.postprocess.mask import semantic_inference
-from pisr_core.postprocess.resizing import STRIDE, to_output_size
+from pisr_core.models.center_offset.instances import box_instances, deeplab_instances, mask_instances, top_centers
+from pisr_core.models.queries.merging import semantic_inference
+from pisr_core.models.resizing import STRIDE, to_output_size
 from pisr_core.structures import (
     DeepLabPrediction,
     FPNPrediction,

@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pisr_core.atomic import written_whole
+from pisr_core.runtime.atomic import written_whole
 from pisr_core.structures import Category
 from pisr_core.visualization.stages import ImageMaps
 

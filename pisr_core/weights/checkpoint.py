@@ -14,10 +14,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from pisr_core import presets
-from pisr_core.atomic import written_whole
 from pisr_core.config import Config
 from pisr_core.data.coco_json import parse_category, show
 from pisr_core.errors import CheckpointError, ConfigError, DataError
+from pisr_core.runtime.atomic import written_whole
 from pisr_core.structures import Category
 from pisr_core.weights.damage import MALFORMED, first_line
 

@@ -10,7 +10,7 @@ from torch.nn.functional import one_hot
 from pisr_core import presets
 from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.data.scenes.dataset import SceneDataset
-from pisr_core.engine.heatmaps import gather_maps
+from pisr_core.figures.heatmaps import gather_maps
 from pisr_core.models import build_model
 from pisr_core.structures import PanopticSegmentation, Segment
 

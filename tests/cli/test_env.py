@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pisr_cli.app import app
-from pisr_core.engine import environment
-from pisr_core.engine.environment import EXTRAS, PACKAGES, Device
+from pisr_core import environment
+from pisr_core.environment import EXTRAS, PACKAGES, Device
 
 
 @pytest.fixture

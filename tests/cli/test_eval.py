@@ -11,8 +11,8 @@ from pisr_core import presets
 from pisr_core.config import PaperRow
 from pisr_core.data import build_dataset
 from pisr_core.data.categories import known_categories
-from pisr_core.engine.evaluation import evaluate
-from pisr_core.engine.inference import load_model
+from pisr_core.evaluation.evaluate import evaluate
+from pisr_core.inference.load import load_model
 from pisr_core.models import build_model
 from pisr_core.weights.checkpoint import save_checkpoint
 

@@ -42,7 +42,7 @@ def pisr(capsys, folder, monkeypatch):
 def no_drawing(monkeypatch):
     """Writes empty pictures, for tests that look at names only."""
     for place in ("picture_pages.draw_grid", "heatmaps.draw_weights"):
-        monkeypatch.setattr(f"pisr_core.engine.{place}", _write_empty)
+        monkeypatch.setattr(f"pisr_core.figures.{place}", _write_empty)
 
 
 def _write_empty(path, *_):

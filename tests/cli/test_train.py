@@ -10,8 +10,8 @@ from pisr_cli.app import app
 from pisr_cli.live import LiveView, PlainLines, SmoothedLosses, live_view
 from pisr_cli.train import _default_folder
 from pisr_core.config import Config, TrainConfig
-from pisr_core.engine.listeners import EvaluationRecord, StartRecord, StepRecord
 from pisr_core.errors import ConfigError, TrainingError
+from pisr_core.training.listeners import EvaluationRecord, StartRecord, StepRecord
 from pisr_core.weights.checkpoint import read_checkpoint
 
 TINY = """

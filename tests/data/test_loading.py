@@ -15,8 +15,8 @@ from pisr_core.data.loading import (
     training_loader,
     worker_count,
 )
-from pisr_core.data.targets import DeepLabTargetGenerator
 from pisr_core.errors import ConfigError, DataError
+from pisr_core.models.center_offset.targets import DeepLabTargetGenerator
 
 CPU = torch.device("cpu")
 CONFIG = DataConfig(crop=(16, 16), scale=(0.5, 2.0), eval_short_side=30)

@@ -5,9 +5,9 @@ import torch
 from pisr_core.config import MergeConfig
 from pisr_core.exporting import merging
 from pisr_core.exporting.merging import merge_centers, merge_queries
-from pisr_core.postprocess.deeplab import LABEL_DIVISOR, VOID, merge_deeplab
-from pisr_core.postprocess.mask import merge_masks
-from pisr_core.postprocess.resizing import to_output_size
+from pisr_core.models.center_offset.merging import LABEL_DIVISOR, VOID, merge_deeplab
+from pisr_core.models.queries.merging import merge_masks
+from pisr_core.models.resizing import to_output_size
 
 THINGS, CLASSES = (1, 3), 5
 

@@ -26,6 +26,7 @@ from specimen import SIZE, Specimen, csv_bytes, pixels
 
 from pisr_core import presets
 from pisr_core.data.categories import read_categories
+from pisr_core.data.checking.check import check_data
 from pisr_core.data.checking.splits import SplitSource
 from pisr_core.data.coco_files import id_to_rgb, read_panoptic_json, read_panoptic_png
 from pisr_core.data.images import image_size, read_image
@@ -36,10 +37,9 @@ from pisr_core.data.prepare.coco_instances import CocoInstancesImage, read_coco_
 from pisr_core.data.prepare.raw import read_label_map
 from pisr_core.data.prepare.record import SplitRecord
 from pisr_core.data.scenes import SCENE_CATEGORIES
-from pisr_core.engine.check_data import check_data
-from pisr_core.engine.state import Progress, TrainingState, read_state, save_state
 from pisr_core.metrics.files import evaluate_files
 from pisr_core.results.table import ResultsTable
+from pisr_core.training.state import Progress, TrainingState, read_state, save_state
 from pisr_core.weights.checkpoint import read_checkpoint, save_checkpoint
 from pisr_core.weights.layouts import detect_layout, rename_tensors
 from pisr_core.weights.tensor_files import read_tensors

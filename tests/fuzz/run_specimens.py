@@ -10,17 +10,17 @@ import numpy as np
 from specimen import SIZE, Specimen, csv_bytes, pixels
 
 from pisr_core.config import Config, DataConfig, TrainConfig
-from pisr_core.engine.ablation import COLUMNS, NUMBERS
-from pisr_core.engine.listeners import JsonLinesListener, StartRecord
-from pisr_core.engine.prediction_inputs import Inputs, prepare
-from pisr_core.engine.state import RunFolder
-from pisr_core.engine.study import Run, _read, _scores
-from pisr_core.engine.study_report import study_report, summary_table
-from pisr_core.engine.video import written_video
 from pisr_core.errors import DataError
+from pisr_core.inference.inputs import Inputs, prepare
+from pisr_core.inference.video import written_video
 from pisr_core.profiling.tradeoff import read_results
 from pisr_core.results.table import ResultsTable
 from pisr_core.structures import Category
+from pisr_core.studies.ablation import COLUMNS, NUMBERS
+from pisr_core.studies.study import Run, _read, _scores
+from pisr_core.studies.study_report import study_report, summary_table
+from pisr_core.training.listeners import JsonLinesListener, StartRecord
+from pisr_core.training.state import RunFolder
 
 
 def runs() -> dict[str, Specimen]:

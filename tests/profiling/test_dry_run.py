@@ -5,10 +5,10 @@ import torch
 
 from pisr_core import presets
 from pisr_core.config import TrainConfig
-from pisr_core.engine.learner import Learner
 from pisr_core.errors import DeviceError, TrainingError
 from pisr_core.profiling import dry_run as module
 from pisr_core.profiling.dry_run import dry_run, evaluations, tensor_bytes
+from pisr_core.training.learner import Learner
 
 SETTINGS = (
     "data.crop=[64, 64]",

@@ -2,11 +2,11 @@ import pytest
 
 from pisr_core import presets
 from pisr_core.data.scenes import SCENE_CATEGORIES
-from pisr_core.engine.study import Study, Variant, run_name
 from pisr_core.errors import ConfigError, DataError
 from pisr_core.profiling import tradeoff
 from pisr_core.profiling.cost import config_operations
 from pisr_core.profiling.tradeoff import draw_tradeoff, printed_results, read_results
+from pisr_core.studies.study import Study, Variant, run_name
 
 CSV = """preset,settings,pq,seed
 scenes-pdl-r18-baseline,,60,0

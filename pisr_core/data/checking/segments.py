@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from pisr_core.runs import find_runs
+from pisr_core.pixel_runs import find_runs
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pisr_core.atomic import written_whole
 from pisr_core.data.coco_json import load_json, show
 from pisr_core.data.prepare.raw import Entry, category_entries
 from pisr_core.errors import DataError
+from pisr_core.runtime.atomic import written_whole
 from pisr_core.structures import Category
 
 

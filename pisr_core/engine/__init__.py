@@ -1,1 +1,0 @@
-"""Whole jobs: training, evaluation, prediction."""

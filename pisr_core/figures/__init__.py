@@ -1,0 +1,1 @@
+"""The paper's qualitative figures, drawn for a model and images."""

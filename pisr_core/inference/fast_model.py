@@ -1,0 +1,155 @@
+"""A trained model, made faster: batch norms folded, channels last, low precision, compiled."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float, Shaped
+from timm.layers import Conv2dSame, FrozenBatchNormAct2d
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
+from torchvision.ops import FrozenBatchNorm2d
+
+from pisr_core.errors import ConfigError
+from pisr_core.models import PanopticModel
+from pisr_core.models.compiling import Compilation, parts_to_compile
+from pisr_core.relations import PISR
+from pisr_core.runtime.device import warn_of_emulation
+from pisr_core.structures import PanopticResult, TargetGenerator
+
+PRECISIONS: dict[str, torch.dtype | None] = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
+"""What autocast computes in, by the words of `train.precision`."""
+
+CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
+NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d, FrozenBatchNormAct2d)
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+class FastModel(PanopticModel):
+    """A copy of a trained model that predicts the same, faster; it does not train.
+
+    In float32 its predictions differ by rounding only, for a batch norm's scale moves into the convolution's weights.
+
+    Args:
+        model: the trained model; it stays as it is.
+        precision: `no` for float32, `bf16` or `fp16` for autocast.
+        compiled: pass the network through `torch.compile` when it first runs; each new image size costs minutes.
+
+    Raises:
+        ConfigError: an unknown precision.
+    """
+
+    def __init__(self, model: PanopticModel, precision: str = "no", compiled: bool = False) -> None:
+        super().__init__(model.config, model.categories)
+        device = next(model.parameters()).device
+        check_precision(precision)
+        warn_of_emulation(device, precision)
+        self.dtype = PRECISIONS[precision]
+        self.model = fold_batch_norms(copy.deepcopy(model).eval()).to(memory_format=torch.channels_last)
+        self.requires_grad_(False)
+        # CUDA graphs replay a whole forward pass; predictions are merged before the next one overwrites them.
+        mode = "reduce-overhead" if device.type == "cuda" else "default"
+        self._compilation = Compilation(parts_to_compile(self.model), mode) if compiled else None
+
+    @property
+    def size_divisor(self) -> int:
+        """Image sides are multiples of this many pixels."""
+        return self.model.size_divisor
+
+    def forward(self, images: Shaped[Tensor, "b 3 H W"]) -> Any:
+        """The model's output for RGB images with values in 0–255."""
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(images.device.type, dtype=self.dtype, enabled=self.dtype is not None):
+            if self._compilation is None:
+                return self.model(images)
+            torch.compiler.cudagraph_mark_step_begin()
+            return self._compilation.run(lambda: self.model(images))
+
+    def panoptic(
+        self, output: Any, input_sizes: Sequence[tuple[int, int]], output_sizes: Sequence[tuple[int, int]]
+    ) -> list[PanopticResult]:
+        """The panoptic map of each image of a padded batch, resized to `output_sizes`."""
+        return self.model.panoptic(output, input_sizes, output_sizes)
+
+    def target_generator(self) -> TargetGenerator:
+        """That of the model."""
+        return self.model.target_generator()
+
+    def losses(self, output: Any, targets: Any) -> dict[str, Float[Tensor, ""]]:
+        """Not defined."""
+        raise NotImplementedError("a model with folded batch norms does not train")
+
+
+def check_precision(precision: str) -> None:
+    """Raises `ConfigError` for an unknown precision."""
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision {precision!r}: choose one of {', '.join(PRECISIONS)}.")
+
+
+def fold_batch_norms(model: Module) -> Module:
+    """Moves each batch norm that follows a convolution into its weights, in place; exact up to rounding.
+
+    A norm belongs to the convolution that its parent registers right before it, if their channels fit: so all
+    backbones and heads here are written. Tracing the data's way, as `torch.fx` does, fails on some of them. The scale
+    of F_pan's norm moves into g_q, whose outputs are F_pan's channels.
+
+    Args:
+        model: in evaluation mode.
+
+    Returns:
+        The same model.
+    """
+    for parent in list(model.modules()):
+        children: list[tuple[str, Any]] = list(parent.named_children())
+        for (_, before), (name, norm) in pairwise(children):
+            conv = _last(before)
+            if type(conv) in CONVOLUTIONS and isinstance(norm, NORMS) and conv.out_channels == _channels(norm):
+                _fold(conv, norm)
+                # timm's norms bring their activation along.
+                setattr(parent, name, getattr(norm, "act", None) or nn.Identity())
+        if isinstance(parent, PISR) and isinstance(parent.feature_norm, NORMS):
+            parent.feature_norm = _fold_into_g_q(parent.attention.g_q, parent.feature_norm)
+    return model
+
+
+class _Shift(nn.Module):
+    """Adds a constant to each channel."""
+
+    shift: Tensor
+
+    def __init__(self, shift: Float[Tensor, " c"]) -> None:
+        super().__init__()
+        self.register_buffer("shift", shift[:, None, None])
+
+    def forward(self, maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        return maps + self.shift
+
+
+def _fold_into_g_q(g_q: nn.Linear, norm: Any) -> _Shift:
+    """Scales g_q as the norm would scale F_pan. Returns what the norm adds, which cannot be put into g_q."""
+    g_q.weight, shift = fuse_linear_bn_weights(
+        g_q.weight, None, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
+    return _Shift(shift.detach())
+
+
+def _last(module: Any) -> Any:
+    """What gives a module's output: a sequence's last."""
+    while isinstance(module, nn.Sequential) and len(module):
+        module = module[-1]
+    return module
+
+
+def _channels(norm: Any) -> int:
+    return len(norm.running_mean)
+
+
+def _fold(conv: Any, norm: Any) -> None:
+    conv.weight, conv.bias = fuse_conv_bn_weights(
+        conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )

@@ -1,0 +1,187 @@
+"""Panoptic maps and pictures of images and films that have no annotation."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from pisr_core.data.images import IMAGE_SUFFIXES
+from pisr_core.data.loading import evaluation_batch
+from pisr_core.errors import DataError
+from pisr_core.inference.files import Predicted, PredictedImage, PredictionWriter, with_films
+from pisr_core.inference.inputs import Input, Inputs, Prepared, grouped, joined, prepare
+from pisr_core.inference.large_images import WAITING_PIXELS, network_config, predicted_maps
+from pisr_core.inference.mode import inference
+from pisr_core.inference.video import VIDEO_SUFFIXES
+from pisr_core.models import PanopticModel
+from pisr_core.runtime.pipeline import mapped_ahead, worker_pool
+from pisr_core.structures import PanopticSegmentation, Sample
+
+MOST_THREADS = 16
+
+
+@dataclass(frozen=True)
+class PredictionReport:
+    """What became of the inputs.
+
+    Attributes:
+        written: in the order of the inputs; of a film each frame.
+        failed: why others were skipped, or read in part.
+    """
+
+    written: tuple[PredictedImage, ...]
+    failed: tuple[str, ...]
+
+
+def predict(
+    model: PanopticModel,
+    paths: Sequence[str],
+    out: Path,
+    device: torch.device,
+    progress: Callable[[int, int], None] | None = None,
+    batch_size: int = 1,
+    max_side: int | None = None,
+) -> PredictionReport:
+    """Writes `out/panoptic.json`, `out/panoptic/*.png` (COCO's format, with scores) and `out/overlay/*.jpg`.
+
+    Maps have the size of their image. Of a film `clip.mp4` each frame has its map, `clip_000001.png` and so on, and
+    the pictures become the film `overlay/clip.mp4`. Images of equal names get a number. An unreadable image is
+    skipped.
+
+    Threads read images ahead of the network, and draw and write behind it; a few images wait at most, of huge ones
+    one. These are scaled down for the network, for merging and for pictures (`large_images`).
+
+    Args:
+        model: is on `device`.
+        paths: images, films, folders (with all that is below them) or glob patterns.
+        out: the folder to write to, and nowhere else.
+        device: where the model computes.
+        progress: called with (done, total) after each image; a film's frames count when it is opened.
+        batch_size: most images at once; they are neighbours of one padded size.
+        max_side: longest side that the network sees, pixels; `None` for that of the model's config, with a limit.
+
+    Raises:
+        DataError: the paths lead to no image at all.
+        DeviceError: out of memory.
+        OutputError: a file cannot be written.
+    """
+    files, failed = find_images(paths, exclude=out, suffixes=IMAGE_SUFFIXES | VIDEO_SUFFIXES)
+    if not files:
+        raise DataError("\n".join(failed) or "no images to predict. Name images, folders or patterns.")
+    inputs = Inputs(files, distinct_names(files))
+    written: list[PredictedImage] = []
+    skipped: list[str] = []
+
+    def count() -> None:
+        if progress is not None:
+            progress(len(written) + len(skipped), inputs.total)
+
+    def predicted() -> Iterator[Predicted]:
+        read = partial(prepare, config=model.config.data, size_divisor=model.size_divisor, max_side=max_side)
+        ahead = mapped_ahead(read, inputs, pool, threads + batch_size, Input.pixels, WAITING_PIXELS)
+        for item, panoptic in _panoptic_maps(model, ahead, device, batch_size):
+            if panoptic is None:
+                skipped.append(item.error)
+                count()
+            else:
+                entry = writer.reserve(item.input.number, item.input.name)
+                yield Predicted(item.input, item.sample, panoptic, entry)
+
+    def pixels(image: Predicted) -> int:
+        return image.panoptic.ids.size
+
+    writer = PredictionWriter(out, model.categories)
+    write = writer.write_files
+    threads = min(os.cpu_count() or 1, MOST_THREADS)
+    with (
+        writer,
+        worker_pool(threads) as pool,
+        inference(model),
+        closing(with_films(mapped_ahead(write, predicted(), pool, threads, pixels, WAITING_PIXELS))) as images,
+    ):
+        for image in images:
+            written.append(image)
+            count()
+    if len(written) + len(skipped) < inputs.total:  # a film announced more frames than it has
+        inputs.total = len(written) + len(skipped)
+        count()
+    return PredictionReport(tuple(written), tuple(failed + skipped))
+
+
+def _panoptic_maps(
+    model: PanopticModel, images: Iterable[Prepared], device: torch.device, batch_size: int
+) -> Iterator[tuple[Prepared, PanopticSegmentation | None]]:
+    """Each image with its map at its own size; without one where it could not be read."""
+    for group in grouped(images, batch_size):
+        batches = [item.batch for item in group if item.batch is not None]
+        if not batches:
+            yield from ((item, None) for item in group)
+            continue
+        batch = joined(batches)
+        yield from zip(
+            group, predicted_maps(model, batch.pin_memory() if device.type == "cuda" else batch, device), strict=True
+        )
+
+
+def predict_sample(model: PanopticModel, sample: Sample, device: torch.device) -> PanopticSegmentation:
+    """One image's panoptic map at its own size; the network sees it at the preset's evaluation size."""
+    config = network_config(sample.file_name, (sample.image.shape[1], sample.image.shape[2]), model.config.data)
+    batch = evaluation_batch([sample], config, model.size_divisor)
+    return predicted_maps(model, batch, device)[0]
+
+
+def find_images(
+    paths: Sequence[str], exclude: Path, suffixes: Set[str] = IMAGE_SUFFIXES
+) -> tuple[list[Path], list[str]]:
+    """The images that paths lead to, each once, and a message for each path that leads to none.
+
+    Args:
+        paths: images, folders or glob patterns (`**` for any depth).
+        exclude: a folder whose files are not taken from folders and patterns, as earlier results lie there.
+        suffixes: of what is taken from folders and patterns.
+    """
+    found: dict[Path, Path] = {}
+    failed = []
+    for text in paths:
+        path = Path(text)
+        if os.path.isfile(path):  # Path.is_file() fails on names that are too long
+            candidates = [path]
+        elif os.path.isdir(path):
+            candidates = _images_among(path.rglob("*"), exclude, suffixes)
+        else:
+            candidates = _images_among(map(Path, glob.glob(text, recursive=True)), exclude, suffixes)
+        if not candidates:
+            failed.append(f"{text}: no image there. Name an image, a folder of images or a pattern.")
+        for candidate in candidates:
+            found.setdefault(candidate.resolve(), candidate)
+    return list(found.values()), failed
+
+
+def _images_among(paths: Iterable[Path], exclude: Path, suffixes: Set[str]) -> list[Path]:
+    excluded = exclude.resolve()
+    return sorted(
+        path
+        for path in paths
+        if path.suffix.lower() in suffixes and path.is_file() and excluded not in path.resolve().parents
+    )
+
+
+def distinct_names(images: Sequence[Path]) -> list[str]:
+    """The file names; of those with equal stems the second gets `-2` and so on."""
+    taken: set[str] = set()
+    names = []
+    for path in images:
+        stem, number = path.stem, 1
+        while stem.casefold() in taken:
+            number += 1
+            stem = f"{path.stem}-{number}"
+        taken.add(stem.casefold())
+        names.append(f"{stem}{path.suffix}")
+    return names

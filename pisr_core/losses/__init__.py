@@ -1,1 +1,0 @@
-"""The losses of each base architecture, as its original publication has them (Sec. 3.1)."""

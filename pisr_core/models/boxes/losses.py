@@ -1,0 +1,22 @@
+"""The loss of Panoptic FPN's semantic branch; those of proposals, boxes and masks are torchvision's."""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from pisr_core.models.denominators import shared_denominator
+from pisr_core.structures import IGNORE_INDEX
+
+
+def semantic_cross_entropy(logits: Float[Tensor, "b n h w"], target: Int[Tensor, "b H W"]) -> Float[Tensor, ""]:
+    """Cross entropy at image resolution in float32, averaged over the labelled pixels of all processes; 0 without any.
+
+    Args:
+        logits: on the stride-4 grid.
+        target: class of each pixel or `IGNORE_INDEX`.
+    """
+    upsampled = F.interpolate(logits.float(), size=target.shape[-2:], mode="bilinear", align_corners=False)
+    total = F.cross_entropy(upsampled, target, ignore_index=IGNORE_INDEX, reduction="sum")
+    return total / shared_denominator((target != IGNORE_INDEX).sum(), at_least=1)

@@ -1,0 +1,171 @@
+"""Panoptic FPN's merging: stuff map + detections → panoptic map (Kirillov et al., CVPR 2019, Sec. 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pisr_core.config import Config
+from pisr_core.models.center_offset.instances import paste_masks
+from pisr_core.models.resizing import to_output_size
+from pisr_core.structures import (
+    IGNORE_INDEX,
+    VOID_ID,
+    Detections,
+    PanopticResult,
+    PanopticSegmentation,
+    Segment,
+)
+
+Placed = tuple[tuple[slice, slice], Tensor]
+"""An instance's rows and columns of the image, and a mask of them, Bool[Tensor, "rows columns"]."""
+
+
+def stack_instances(
+    instances: Iterable[Placed], size: tuple[int, int], overlap: float, device: torch.device
+) -> tuple[Int[Tensor, "H W"], list[int]]:
+    """Lays instances beneath each other, the first on top. Memory and time go with each one's window, not the image.
+
+    Args:
+        instances: the most confident first; each is let go before the next is asked for.
+        size: (H, W) of the image.
+        overlap: an instance of which those above hide a larger share is left out.
+        device: where the masks are.
+
+    Returns:
+        The segment of each pixel, from 1 in the order of the instances that stay, and the positions of these.
+    """
+    ids = torch.zeros(size, dtype=torch.int32, device=device)
+    count = torch.zeros((), dtype=torch.int32, device=device)
+    stays = []
+    for window, mask in instances:
+        below = ids[window]
+        free = mask & (below == VOID_ID)
+        area, seen = mask.sum(), free.sum()
+        # In double precision, for a share that equals the threshold stays.
+        stays.append((area > 0) & ((area - seen).double() / area <= overlap))
+        count = count + stays[-1]
+        ids[window] = torch.where(free & stays[-1], count, below)
+    return ids, torch.stack(stays).nonzero().flatten().tolist() if stays else []
+
+
+def merge_fpn(
+    semantic: Int[Tensor, "H W"],
+    place: Callable[[int], Placed],
+    scores: Float[Tensor, " k"],
+    *,
+    overlap: float,
+    stuff_area: int,
+    score_threshold: float,
+) -> tuple[Int[Tensor, "H W"], list[int], list[int]]:
+    """The panoptic map: instances by descending score on top of the stuff.
+
+    Args:
+        semantic: 0 for things, else the stuff label of each pixel.
+        place: gives the mask of a detection at the result's size.
+        scores: of the detections.
+        overlap: an instance of which better ones hide a larger share is left out.
+        stuff_area: stuff of which fewer pixels are visible is void.
+        score_threshold: lowest score of an instance.
+
+    Returns:
+        The segment of each pixel, numbered from 1, or `VOID_ID`; the detections that the first ids stand for; and
+        the stuff labels of the ids that follow.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    order = order[scores[order].double() >= score_threshold]
+    size = (semantic.shape[0], semantic.shape[1])
+    ids, kept = stack_instances(map(place, order.tolist()), size, overlap, semantic.device)
+    free = ids == VOID_ID
+    areas = torch.bincount(semantic[free]).tolist()
+    stuff = [label for label, area in enumerate(areas) if label > 0 and area >= max(stuff_area, 1)]
+    segment_of = torch.zeros(int(semantic.max()) + 1, dtype=torch.int32)
+    segment_of[stuff] = torch.arange(len(stuff), dtype=torch.int32) + len(kept) + 1
+    ids = torch.where(free, segment_of.to(ids.device)[semantic.long()], ids)
+    return ids, order[kept].tolist(), stuff
+
+
+def fpn_panoptic(
+    logits: Float[Tensor, "n h w"],
+    detections: Detections,
+    input_size: tuple[int, int],
+    output_size: tuple[int, int],
+    thing_ids: Sequence[int],
+    stuff_ids: Sequence[int],
+    config: Config,
+) -> PanopticResult:
+    """The panoptic map of one image.
+
+    A thing's score is its detection's, that of stuff its mean probability. The class map before merging does not
+    exist here, for the semantic branch knows no thing classes: it is the panoptic map, with the most probable stuff
+    where that is void.
+
+    Args:
+        logits: of all things together and of the stuff classes, stride 4.
+        detections: boxes in pixels of the padded input.
+        input_size: (H, W) of the image without padding.
+        output_size: (H, W) of the result.
+        thing_ids: positions of the thing classes.
+        stuff_ids: positions of the stuff classes.
+        config: thresholds; the smallest stuff is a share of the output's pixels.
+    """
+    logits = to_output_size(logits.float(), input_size, output_size)
+    confident = detections.scores.double() >= config.fpn.merge_threshold
+    scores, labels = detections.scores[confident], detections.labels[confident]
+    confidence, semantic = logits.max(dim=0)
+    ids, kept, stuff = merge_fpn(
+        semantic,
+        placement(detections.masks[confident], detections.boxes[confident], input_size, output_size),
+        scores,
+        overlap=config.fpn.merge_overlap,
+        stuff_area=round(config.merge.stuff_area * semantic.numel()),
+        score_threshold=config.fpn.merge_threshold,
+    )
+    flat = ids.flatten().long()
+    areas = torch.bincount(flat, minlength=1 + len(kept) + len(stuff))
+    probability = (confidence - logits.logsumexp(dim=0)).exp().flatten()
+    mean = torch.zeros(len(areas), device=flat.device).index_add_(0, flat, probability) / areas
+    classes = [thing_ids[label] for label in labels[kept].tolist()] + [stuff_ids[label - 1] for label in stuff]
+    certainty = scores[kept].tolist() + mean[1 + len(kept) :].tolist()
+    segments = tuple(
+        Segment(number, category, area, score=score)
+        for number, (category, area, score) in enumerate(zip(classes, areas[1:].tolist(), certainty, strict=True), 1)
+    )
+    panoptic = PanopticSegmentation(ids.cpu().numpy(), segments)
+    return PanopticResult(panoptic, _class_map(panoptic, logits, stuff_ids))
+
+
+def placement(
+    masks: Float[Tensor, "k m m"],
+    boxes: Float[Tensor, "k 4"],
+    input_size: tuple[int, int],
+    output_size: tuple[int, int],
+) -> Callable[[int], Placed]:
+    """What gives the binary mask of a detection at the output's size: of all at once, K×H×W would not fit."""
+    scale = [out / own for out, own in zip(output_size, input_size, strict=True)]
+    boxes = boxes * boxes.new_tensor([scale[1], scale[0]] * 2)
+    # A pixel more on each side, for the edges are rounded; beyond the box a mask is below one half.
+    first, last = boxes[:, :2].floor() - 1, boxes[:, 2:].ceil() + 1
+    limits = boxes.new_tensor(output_size[::-1])
+    edges = torch.cat((first.clamp(min=0).minimum(limits), last.clamp(min=0).minimum(limits)), dim=1)
+    windows = edges.long().tolist()
+
+    def place(detection: int) -> Placed:
+        left, top, right, bottom = windows[detection]
+        window = slice(top, max(bottom, top)), slice(left, max(right, left))
+        chosen = slice(detection, detection + 1)
+        return window, paste_masks(masks[chosen], boxes[chosen], output_size, window)[0] >= 0.5
+
+    return place
+
+
+def _class_map(panoptic: PanopticSegmentation, logits: Tensor, stuff_ids: Sequence[int]) -> np.ndarray:
+    classes = panoptic.semantic()
+    if not stuff_ids:
+        return classes
+    stuff = np.array(stuff_ids, dtype=np.uint8)[logits[1:].argmax(dim=0).cpu().numpy()]
+    return np.where(classes == IGNORE_INDEX, stuff, classes)

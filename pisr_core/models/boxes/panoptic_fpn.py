@@ -1,0 +1,175 @@
+"""Panoptic FPN (Kirillov et al., CVPR 2019) with a relation between two prediction stages (Fig. 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from pisr_core.backbones import Backbone, build_backbone
+from pisr_core.config import Config
+from pisr_core.errors import ConfigError
+from pisr_core.models.base import TwoStageModel
+from pisr_core.models.boxes.losses import semantic_cross_entropy
+from pisr_core.models.boxes.merging import fpn_panoptic
+from pisr_core.models.boxes.pyramid import FeaturePyramid, SemanticBranch, relate_pyramid
+from pisr_core.models.boxes.regions import ProposalNetwork, RegionHeads
+from pisr_core.models.boxes.targets import FPNTargetGenerator
+from pisr_core.models.center_offset.instances import box_instances
+from pisr_core.relations import build_relation
+from pisr_core.structures import (
+    Category,
+    FPNOutput,
+    FPNPrediction,
+    FPNProposals,
+    FPNTargets,
+    PanopticResult,
+    SemanticPrediction,
+)
+
+
+class FPNHeads(nn.Module):
+    """One prediction stage: the semantic predictor, and the box and mask heads.
+
+    Args:
+        num_stuff: number of stuff classes.
+        num_things: number of thing classes.
+        config: the preset.
+        detections: the most detections of an image.
+    """
+
+    def __init__(self, num_stuff: int, num_things: int, config: Config, detections: int) -> None:
+        super().__init__()
+        self.semantic_channels = config.fpn.semantic_channels
+        self.semantic_weight = config.loss.semantic
+        self.semantic = nn.Conv2d(self.semantic_channels, 1 + num_stuff, kernel_size=1)
+        self.regions = RegionHeads(num_things, config.fpn, detections)
+
+    def forward(
+        self,
+        features: Float[Tensor, "b c h w"],
+        pyramid: Mapping[str, Float[Tensor, "b p _ _"]],
+        proposals: FPNProposals,
+        detect: bool,
+    ) -> FPNPrediction:
+        """S from the semantic share of the features and, if wanted, detections from the pyramid."""
+        logits = self.semantic(features[:, : self.semantic_channels])
+        detections = self.regions(pyramid, proposals) if detect else ()
+        return FPNPrediction(SemanticPrediction.from_logits(logits), pyramid, detections)
+
+    def losses(
+        self, prediction: FPNPrediction, proposals: FPNProposals, targets: FPNTargets
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The stage's terms, weighted as in the base."""
+        semantic = semantic_cross_entropy(prediction.semantic.logits, targets.semantic)
+        regions = self.regions.losses(prediction.pyramid, proposals, targets)
+        return {"semantic": self.semantic_weight * semantic, **regions}
+
+
+FirstStage = tuple[Float[Tensor, "b c h w"], FPNProposals, FPNPrediction]
+
+
+class PanopticFPN(TwoStageModel):
+    """Backbone → pyramid and semantic branch (F), proposals → initial heads (S, I) → relation (F_pan) → final heads.
+
+    F is the semantic branch's sum beside the pyramid's p2, so that it serves both kinds of heads. S has the base's
+    own classes: all things as one, and each stuff class; I tells the things apart: the most confident detections'
+    masks × their scores. F_pan's shares go where F's come from, see `relate_pyramid`. Both stages look at the same
+    proposals, whose losses therefore count once.
+
+    Box and mask heads have losses of their own sampling of proposals, which needs targets: it happens in `losses`,
+    on this module's parameters. Distributed training takes that: gradients are exchanged where they arise, whoever
+    made the graph, and every parameter has one in every step.
+
+    Args:
+        config: the preset; `relation.name = "none"` gives the base model, whose only heads are the initial ones.
+        categories: the dataset's.
+        backbone: one of your own in place of the config's.
+
+    Raises:
+        ConfigError: an output stride other than 32.
+    """
+
+    def __init__(self, config: Config, categories: Sequence[Category], backbone: Backbone | None = None) -> None:
+        super().__init__(config, categories)
+        if config.backbone.output_stride != 32:
+            raise ConfigError(f"backbone.output_stride = {config.backbone.output_stride}: panoptic_fpn needs 32.")
+        fpn, relation = config.fpn, config.relation
+        self.stuff_ids = tuple(index for index in range(len(categories)) if index not in self.thing_ids)
+        stuff, things = len(self.stuff_ids), len(self.thing_ids)
+        self.backbone = backbone or build_backbone(config.backbone)
+        self.pyramid = FeaturePyramid(self.backbone.stages, fpn.channels)
+        self.semantic_branch = SemanticBranch(fpn.channels, fpn.semantic_channels)
+        self.proposals = ProposalNetwork(fpn)
+        self.relation = build_relation(fpn.semantic_channels + fpn.channels, 1 + stuff, relation)
+        seen = fpn.detections if self.relation is None else relation.top_k
+        self.initial_heads = FPNHeads(stuff, things, config, seen)
+        self.final_heads = None if self.relation is None else FPNHeads(stuff, things, config, fpn.detections)
+
+    @property
+    def size_divisor(self) -> int:
+        """Image sides are multiples of this many pixels."""
+        return self.config.backbone.output_stride
+
+    def first_stage(self, images: Shaped[Tensor, "b 3 H W"]) -> FirstStage:
+        """F, the proposals and the initial predictions, which hold the pyramid."""
+        pyramid = self.pyramid(self.backbone(self.normalize(images)))
+        features = torch.cat((self.semantic_branch(pyramid), pyramid["p2"]), dim=1)
+        proposals = self.proposals(images, pyramid)
+        detect = not self.training if self.relation is None else self.relation.uses_instances
+        return features, proposals, self.initial_heads(features, pyramid, proposals, detect)
+
+    def second_stage(self, first: FirstStage) -> FPNOutput:
+        """The relation and the final heads, as far as the model has them."""
+        features, proposals, initial = first
+        if self.relation is None or self.final_heads is None:
+            return FPNOutput(initial, proposals)
+        semantic, instances = initial.semantic, self.instances(initial)
+        if self.config.relation.detach:
+            semantic, instances = semantic.detach(), instances.detach()
+        relational = self.relation(features, semantic, instances)
+        p2 = relational[:, self.config.fpn.semantic_channels :]
+        final = self.final_heads(relational, relate_pyramid(initial.pyramid, p2), proposals, detect=not self.training)
+        return FPNOutput(final, proposals, initial, instances)
+
+    def instances(self, prediction: FPNPrediction) -> Float[Tensor, "b k h w"]:
+        """I, the maps of the top-K detections; none where the relation does not read them."""
+        p2 = prediction.pyramid["p2"]
+        if not prediction.detections:
+            return p2.new_zeros(len(p2), 0, *p2.shape[2:])
+        return box_instances(prediction.detections, self.config.relation.top_k, (p2.shape[2], p2.shape[3]))
+
+    def target_generator(self) -> FPNTargetGenerator:
+        """Semantic, box, class and mask targets."""
+        return FPNTargetGenerator(self.thing_ids, self.stuff_ids)
+
+    def losses(self, output: FPNOutput, targets: FPNTargets) -> dict[str, Float[Tensor, ""]]:
+        """The weighted terms of Eq. 1; their sum is L."""
+        heads = self.initial_heads if self.final_heads is None else self.final_heads
+        terms = heads.losses(output.final, output.proposals, targets)
+        if output.initial is not None:
+            for name, value in self.initial_heads.losses(output.initial, output.proposals, targets).items():
+                terms[f"initial_{name}"] = self.config.loss.gamma * value
+        return {**terms, **self.proposals.losses(output.proposals, targets)}
+
+    def panoptic(
+        self,
+        output: FPNOutput,
+        input_sizes: Sequence[tuple[int, int]],
+        output_sizes: Sequence[tuple[int, int]],
+    ) -> list[PanopticResult]:
+        """The panoptic map of each image.
+
+        Args:
+            output: of `forward` in evaluation mode, for a padded batch.
+            input_sizes: (H, W) of each image without its padding, pixels.
+            output_sizes: (H, W) that each result shall have.
+        """
+        final = output.final
+        images = zip(final.semantic.logits, final.detections, input_sizes, output_sizes, strict=True)
+        return [
+            fpn_panoptic(logits, found, input_size, output_size, self.thing_ids, self.stuff_ids, self.config)
+            for logits, found, input_size, output_size in images
+        ]

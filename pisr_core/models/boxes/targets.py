@@ -1,0 +1,64 @@
+"""What Panoptic FPN learns from, drawn from an annotation (Kirillov et al., CVPR 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy import ndimage
+from torch import Tensor
+
+from pisr_core.models.center_offset.targets import segment_index
+from pisr_core.structures import IGNORE_INDEX, FPNTargets, PanopticSegmentation
+
+
+class FPNTargetGenerator:
+    """Turns panoptic annotations into the targets of the semantic branch and of Mask R-CNN's heads.
+
+    Args:
+        thing_ids: positions of the thing classes.
+        stuff_ids: positions of the stuff classes.
+    """
+
+    def __init__(self, thing_ids: Sequence[int], stuff_ids: Sequence[int]) -> None:
+        self._thing_labels = {category: label for label, category in enumerate(thing_ids)}
+        self._semantic_labels = {category: label for label, category in enumerate(stuff_ids, start=1)}
+
+    def __call__(self, panoptic: PanopticSegmentation) -> FPNTargets:
+        """Targets of one image, the semantic map without a batch dimension.
+
+        Crowds are things to the semantic branch and nothing to the other heads, as in the public code. So are
+        segments without pixels.
+        """
+        owner = segment_index(panoptic)
+        areas = np.bincount(owner.ravel(), minlength=len(panoptic.segments) + 1)
+        semantic = [self._semantic_labels.get(segment.category, 0) for segment in panoptic.segments]
+        instances = [
+            position
+            for position, segment in enumerate(panoptic.segments)
+            if segment.category in self._thing_labels and not segment.iscrowd and areas[position]
+        ]
+        labels = [self._thing_labels[panoptic.segments[position].category] for position in instances]
+        masks = torch.from_numpy(owner == np.array(instances, dtype=np.int64)[:, None, None])
+        return FPNTargets(
+            semantic=torch.from_numpy(np.array([*semantic, IGNORE_INDEX], dtype=np.int64)[owner]),
+            boxes=(tight_boxes(owner, instances),),
+            labels=(torch.tensor(labels, dtype=torch.int64),),
+            masks=(masks,),
+        )
+
+
+def tight_boxes(owner: Int[np.ndarray, "H W"], instances: Sequence[int]) -> Float[Tensor, "k 4"]:
+    """(x1, y1, x2, y2) of the outer edges of some owners' pixels, so that one pixel has a box of width 1.
+
+    Args:
+        owner: see `segment_index`.
+        instances: owners that have pixels.
+    """
+    windows = ndimage.find_objects(owner + 1)
+    corners = [
+        (columns.start, rows.start, columns.stop, rows.stop) for rows, columns in (windows[i] for i in instances)
+    ]
+    return torch.tensor(corners, dtype=torch.float32).reshape(-1, 4)

@@ -1,0 +1,66 @@
+"""Semantic, centre and offset heads: S, M and O from F."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pisr_core.models.center_offset.deeplab_decoder import refinement
+from pisr_core.structures import DeepLabPrediction, SemanticPrediction
+
+
+class DeepLabHeads(nn.Module):
+    """One prediction stage of Panoptic-DeepLab.
+
+    Args:
+        num_classes: n.
+        shares: the channels of F that the semantic head reads, and those that the instance heads read.
+        head_channels: widths before the semantic predictor and before those of centres and offsets.
+        separable: 5×5 depthwise-separable convolutions in place of pairs of 3×3.
+        instances: predict M and O; else those of an earlier stage are kept.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        shares: tuple[slice, slice],
+        head_channels: tuple[int, int],
+        separable: bool,
+        instances: bool = True,
+    ) -> None:
+        super().__init__()
+        self.shares = shares
+        semantic, instance = (share.stop - share.start for share in shares)
+        semantic_head, instance_head = head_channels
+        self.semantic = _head(semantic, semantic_head, num_classes, separable)
+        self.instances = instances
+        if not instances:
+            return
+        # The public model keeps plain convolutions before the centres.
+        self.center = _head(instance, instance_head, 1, separable=False)
+        self.offset = _head(instance, instance_head, 2, separable)
+
+    def forward(
+        self, features: Float[Tensor, "b c h w"], earlier: DeepLabPrediction | None = None
+    ) -> DeepLabPrediction:
+        """S, M and O; the offsets in stride-4 cells.
+
+        Args:
+            features: F, or F_pan.
+            earlier: the stage before; it is read by heads without `instances` only.
+        """
+        share, instance_share = self.shares
+        semantic = SemanticPrediction.from_logits(self.semantic(features[:, share]))
+        if earlier is not None and not self.instances:
+            return replace(earlier, semantic=semantic)
+        instance = features[:, instance_share]
+        return DeepLabPrediction(semantic, self.center(instance), self.offset(instance))
+
+
+def _head(channels: int, head_channels: int, outputs: int, separable: bool) -> nn.Sequential:
+    predictor = nn.Conv2d(head_channels, outputs, kernel_size=1)
+    nn.init.normal_(predictor.weight, std=0.001)
+    nn.init.zeros_(predictor.bias)  # type: ignore[arg-type]
+    return nn.Sequential(refinement(channels, channels, head_channels, separable), predictor)

@@ -1,0 +1,111 @@
+"""What Panoptic-DeepLab learns from, drawn from an annotation (Cheng et al., CVPR 2020, Sec. 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from pisr_core.config import TargetConfig
+from pisr_core.pixel_runs import find_runs
+from pisr_core.structures import IGNORE_INDEX, DeepLabTargets, PanopticSegmentation
+
+
+class DeepLabTargetGenerator:
+    """Turns panoptic annotations into the targets of the semantic, centre and offset heads.
+
+    Args:
+        config: Gaussian width and loss weights.
+        thing_ids: positions of the thing classes.
+    """
+
+    def __init__(self, config: TargetConfig, thing_ids: Sequence[int]) -> None:
+        self.config = config
+        self.thing_ids = tuple(thing_ids)
+        radius = gaussian_radius(config.sigma)
+        distance = np.arange(-radius, radius + 1, dtype=np.float64)
+        squares = distance[:, None] ** 2 + distance[None, :] ** 2
+        self._gaussian = np.exp(-squares / (2 * config.sigma**2)).astype(np.float32)
+
+    def __call__(self, panoptic: PanopticSegmentation) -> DeepLabTargets:
+        """Targets of one image, (…, H, W) without a batch dimension.
+
+        Every segment of a thing class, crowds too, gives a centre and offsets; weights may leave crowds out.
+        Segments without pixels give nothing.
+        """
+        config = self.config
+        owner = segment_index(panoptic)
+        classes = np.array([s.category for s in panoptic.segments] + [IGNORE_INDEX], dtype=np.int64)
+        crowd = np.array([s.iscrowd for s in panoptic.segments] + [False])
+        thing = np.isin(classes, self.thing_ids)
+        void = np.arange(len(classes)) == len(classes) - 1
+
+        areas = np.bincount(owner.ravel(), minlength=len(classes))
+        centers = mass_centers(owner, areas)
+        instance = thing & (areas > 0)
+        small = thing & (areas < config.small_instance_area)
+        unlabelled = void | crowd if config.ignore_crowd_in_semantic else void
+        counted = ~void & ~crowd if config.ignore_crowd_in_instances else ~void
+        moving = counted & thing if config.ignore_stuff_in_offset else counted
+
+        def spread(values: np.ndarray) -> Tensor:
+            """A value per segment → one per pixel."""
+            return torch.from_numpy(values[owner])
+
+        return DeepLabTargets(
+            semantic=spread(np.where(unlabelled, IGNORE_INDEX, classes)),
+            semantic_weight=spread(np.where(small, config.small_instance_weight, 1).astype(np.float32)),
+            center=torch.from_numpy(self._heatmap(centers[instance], owner.shape)),
+            center_weight=spread(counted.astype(np.float32))[None],
+            offset=torch.from_numpy(center_offsets(owner, centers, instance)),
+            offset_weight=spread(moving.astype(np.float32))[None],
+        )
+
+    def _heatmap(self, centers: Float[np.ndarray, "k 2"], shape: tuple[int, ...]) -> Float[np.ndarray, "1 H W"]:
+        """Gaussians around the centres, each drawn in its window only; the highest counts where they meet."""
+        height, width = shape
+        radius = gaussian_radius(self.config.sigma)
+        heatmap = np.zeros((1, height, width), dtype=np.float32)
+        for y, x in np.rint(centers).astype(int).tolist():
+            top, left = max(0, y - radius), max(0, x - radius)
+            window = heatmap[0, top : y + radius + 1, left : x + radius + 1]
+            rows, columns = window.shape
+            first_row, first_column = top - y + radius, left - x + radius
+            stamp = self._gaussian[first_row : first_row + rows, first_column : first_column + columns]
+            np.maximum(window, stamp, out=window)
+        return heatmap
+
+
+def gaussian_radius(sigma: float) -> int:
+    """Pixels from a centre's Gaussian's peak to the edge of its window, ⌊3σ + 1⌋."""
+    return int(3 * sigma + 1)
+
+
+def segment_index(panoptic: PanopticSegmentation) -> Int[np.ndarray, "H W"]:
+    """Position of each pixel's segment in `panoptic.segments`; their number for pixels of none (void)."""
+    runs = find_runs(panoptic.ids)
+    positions = {segment.id: position for position, segment in enumerate(panoptic.segments)}
+    void = len(panoptic.segments)
+    return runs.paint(np.array([positions.get(i, void) for i in runs.present.tolist()], dtype=np.int64))
+
+
+def mass_centers(owner: Int[np.ndarray, "H W"], areas: Int[np.ndarray, " s"]) -> Float[np.ndarray, "s 2"]:
+    """Mean (y, x) of each segment's pixels; zero for segments without any."""
+    height, width = owner.shape
+    rows = np.bincount(owner.ravel(), np.repeat(np.arange(height), width), minlength=len(areas))
+    columns = np.bincount(owner.ravel(), np.tile(np.arange(width), height), minlength=len(areas))
+    return np.stack([rows, columns], axis=1) / np.maximum(areas, 1)[:, None]
+
+
+def center_offsets(
+    owner: Int[np.ndarray, "H W"], centers: Float[np.ndarray, "s 2"], instance: Bool[np.ndarray, " s"]
+) -> Float[np.ndarray, "2 H W"]:
+    """(y, x) in pixels from each instance's pixels to its centre, float32; zero elsewhere."""
+    height, width = owner.shape
+    inside = instance[owner]
+    y = centers[owner, 0] - np.arange(height)[:, None]
+    x = centers[owner, 1] - np.arange(width)[None, :]
+    return np.stack([np.where(inside, y, 0), np.where(inside, x, 0)]).astype(np.float32)

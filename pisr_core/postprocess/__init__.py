@@ -1,1 +1,0 @@
-"""From a model's predictions to panoptic maps."""

@@ -1,0 +1,1 @@
+"""Several trainings, or one model at several settings, compared."""

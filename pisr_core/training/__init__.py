@@ -1,0 +1,1 @@
+"""From a preset and data to a checkpoint."""

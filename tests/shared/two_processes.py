@@ -1,0 +1,38 @@
+"""What each of two processes does in `test_distributed.py`: trains, evaluates, and computes norms and losses."""
+
+import sys
+from pathlib import Path
+
+import torch
+from one_process import losses, model_and_set, norm_results, train
+from torch import distributed
+
+from pisr_core.evaluation.evaluate import evaluate
+from pisr_core.training.synchronized_norms import synchronize_norms
+
+
+def main(out):
+    train(out / "run")  # it also starts torch's process group
+    rank, world = distributed.get_rank(), distributed.get_world_size()
+    model, dataset, config = model_and_set()
+    seen = []
+    result = evaluate(
+        model,
+        dataset,
+        config.data,
+        torch.device("cpu"),
+        batch_size=2,
+        workers=0,
+        rank=rank,
+        world_size=world,
+        instances=False,
+        observe=lambda sample, _: seen.append(sample.image_id),
+    )
+    norms = norm_results(lambda module: synchronize_norms(module, torch.device("cpu")), part=rank, parts=world)
+    torch.save(
+        {"seen": seen, "scores": result.to_json(), "norms": norms, "losses": losses(part=rank, parts=world)},
+        out / f"rank{rank}.pt",
+    )
+
+
+main(Path(sys.argv[1]))

@@ -1,0 +1,140 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from pisr_core import presets
+from pisr_core.data.scenes import SCENE_CATEGORIES
+from pisr_core.models import build_model
+from pisr_core.training.checkpointing import checkpoint_activations, stages
+
+PRESETS = {
+    "panoptic_deeplab": ("scenes-pdl-r18", "deeplab.aspp_dropout=0.5"),
+    "panoptic_fpn": ("custom-pfpn-r18",),
+    "maskformer": ("custom-maskformer-r18", "maskformer.dropout=0.1"),
+    "upernet": ("custom-upernet-r18",),
+}
+
+
+def build(preset, *settings):
+    torch.manual_seed(0)
+    config = presets.load(preset, ["backbone.pretrained=false", *settings])
+    return build_model(config, SCENE_CATEGORIES).train()
+
+
+def everything(output):
+    """A number that all of an output's tensors of one stage have a share in."""
+    final = output.final
+    maps = final.semantic.logits if hasattr(final, "semantic") else final.mask_logits
+    return maps.square().mean()
+
+
+def gradients(model, images):
+    """Of a forward and a backward pass, with the same random numbers each time."""
+    torch.manual_seed(1)
+    loss = everything(model(images))
+    loss.backward()
+    return loss, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def assert_same_step(model):
+    images = torch.rand(2, 3, 64, 64) * 255
+    thrifty = copy.deepcopy(model)
+    checkpoint_activations(thrifty)
+    loss, expected = gradients(model, images)
+    ours, found = gradients(thrifty, images)
+    assert ours.item() == pytest.approx(loss.item(), rel=1e-6) and found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6 * float(gradient.abs().max() + 1))
+    before, after = model.state_dict(), thrifty.state_dict()
+    assert before.keys() == after.keys()
+    counters = [name for name in before if name.endswith("num_batches_tracked")]
+    assert all(after[name] == 1 for name in counters)
+    for name in before:
+        torch.testing.assert_close(after[name], before[name], rtol=1e-6, atol=1e-7)
+    return counters
+
+
+@pytest.mark.parametrize("settings", PRESETS.values(), ids=PRESETS.keys())
+def test_gradients_and_statistics_are_those_without(settings):
+    assert assert_same_step(build(*settings))
+
+
+@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "resnet50s"])
+def test_other_backbones(name):
+    preset = "custom-upernet-r18" if "swin" in name else "scenes-pdl-r18"
+    assert_same_step(build(preset, f'backbone.name="{name}"'))
+
+
+def test_a_stage_may_write_into_the_list_that_it_gets():
+    """As HRNet's do."""
+
+    class Branches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.branches = nn.ModuleList([nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)])
+
+        def forward(self, maps):
+            for index, branch in enumerate(self.branches):
+                maps[index] = branch(maps[index]).relu()
+            return maps[0] + maps[1]
+
+    class Body(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stage = Branches()
+
+        def forward(self, images):
+            return self.stage([images, 2 * images])
+
+    model = build("scenes-pdl-r18")
+    model.backbone = nn.Module()
+    model.backbone.body = Body()
+    expected = copy.deepcopy(model.backbone.body)
+    checkpoint_activations(model)
+    assert model.backbone.body.stage in stages(model)
+    images = torch.rand(1, 3, 4, 4)
+    for body in (model.backbone.body, expected):
+        body(images).sum().backward()
+    for ours, theirs in zip(model.backbone.body.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_less_is_kept_for_the_backward_pass():
+    model, images = build("scenes-pdl-r18"), torch.rand(2, 3, 64, 64) * 255
+
+    def kept():
+        sizes = {}
+
+        def note(tensor):
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            loss = everything(model(images))
+        weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+        assert loss.requires_grad
+        return sum(size for pointer, size in sizes.items() if pointer not in weights)
+
+    before = kept()
+    checkpoint_activations(model)
+    assert kept() < 0.4 * before
+
+
+def test_the_copy_that_is_evaluated_computes_once():
+    model = build("scenes-pdl-r18")
+    checkpoint_activations(model)
+    calls = []
+    model.backbone.body.layer4.register_forward_hook(lambda *_: calls.append(1))
+    images = torch.rand(2, 3, 64, 64) * 255
+    with torch.no_grad():
+        model.eval()(images)
+    assert len(calls) == 1
+
+
+def test_every_architecture_is_known():
+    for settings in PRESETS.values():
+        assert len(stages(build(*settings))) >= 7
+    base = build("scenes-pdl-r18", 'relation.name="none"')
+    assert base.initial_heads in stages(base) and len(stages(base)) == 7

@@ -1,0 +1,46 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from torch.utils import backend_registration
+
+RUNS = {
+    "panoptic_deeplab": ["scenes-pdl-r18"],
+    "lean": ["scenes-pdl-r18-lean"],
+    "ocr": ["scenes-pdl-r18-ocr"],
+    "upernet": ["custom-upernet-r18"],
+    "maskformer": ["custom-maskformer-r18"],
+    "panoptic_fpn": ["custom-pfpn-r18", "fpn.proposals=50", "fpn.box_samples=32", "fpn.detections=10"],
+}
+
+
+@pytest.fixture(scope="module")
+def results():
+    """In a process of its own, for the pretended device changes torch."""
+    if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
+        pytest.skip("this torch takes no device that is written in Python")
+    command = [sys.executable, Path(__file__).parents[1] / "shared" / "on_pretend_device.py", json.dumps(RUNS)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_another_device_gives_the_same_and_meets_no_tensor_of_the_cpu(results, name):
+    assert "error" not in results[name], results[name]["error"]
+    on_cpu, there = results[name]["cpu"], results[name]["pretended"]
+    for ours, theirs in zip(there["losses"], on_cpu["losses"], strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
+    assert there["maps"] == on_cpu["maps"]
+    for ours, theirs in zip(there["heatmaps"], on_cpu["heatmaps"], strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "waits"),
+    [("panoptic_deeplab", 1), ("ocr", 1), ("upernet", 1), ("maskformer", 2)],  # its matching is SciPy's
+)
+def test_a_step_waits_for_the_device_no_more_often_than_it_must(results, name, waits):
+    assert results[name]["pretended"]["waits"] == waits
