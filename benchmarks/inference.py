@@ -44,10 +44,11 @@ from pisr_core.inference.load import load_model
 from pisr_core.inference.mode import inference
 from pisr_core.inference.predict import find_images, predict_sample
 from pisr_core.models import PanopticModel, build_model
-from pisr_core.models.center_offset.merging import deeplab_panoptic
+from pisr_core.models.center_offset.merging import center_offset_panoptic
+from pisr_core.models.center_offset.structures import CenterOffsetPrediction
 from pisr_core.relations import PISR
 from pisr_core.runtime.device import choose_device
-from pisr_core.structures import DeepLabPrediction, PanopticSegmentation, Sample, SemanticPrediction
+from pisr_core.structures import PanopticSegmentation, Sample, SemanticPrediction
 from pisr_core.visualization.overlay import overlay
 
 CLASSES = 19
@@ -79,16 +80,16 @@ class Benchmark:
         """Images of noise."""
         return torch.rand(count, 3, height, width, device=self.device) * 255
 
-    def planted(self, height: int, width: int, instances: int = 60) -> DeepLabPrediction:
+    def planted(self, height: int, width: int, instances: int = 60) -> CenterOffsetPrediction:
         """Predictions at stride 4 with so many instances."""
         scene = plant((height // 4, width // 4), instances, 0.15, 0.5, self.device)
         logits = 10.0 * torch.nn.functional.one_hot(scene[0], CLASSES).permute(2, 0, 1)[None].float()
-        return DeepLabPrediction(SemanticPrediction.from_logits(logits), scene[1][None, None], scene[2][None])
+        return CenterOffsetPrediction(SemanticPrediction.from_logits(logits), scene[1][None, None], scene[2][None])
 
-    def merged(self, prediction: DeepLabPrediction, height: int, width: int) -> PanopticSegmentation:
+    def merged(self, prediction: CenterOffsetPrediction, height: int, width: int) -> PanopticSegmentation:
         """Their panoptic map."""
         size, config = (height, width), presets.load(self.preset).merge
-        return deeplab_panoptic(prediction, 0, size, size, THINGS, config).panoptic
+        return center_offset_panoptic(prediction, 0, size, size, THINGS, config).panoptic
 
     def milliseconds(self, *works: Callable[[], object]) -> list[float]:
         """See `timing.milliseconds`."""

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pisr_core.models.boxes.instances import paste_masks
 from pisr_core.models.boxes.merging import Placed, merge_fpn, placement
-from pisr_core.models.center_offset.instances import paste_masks
-from pisr_core.models.center_offset.merging import LABEL_DIVISOR, VOID, merge_deeplab
+from pisr_core.models.center_offset.merging import LABEL_DIVISOR, VOID, panoptic_labels
 from pisr_core.runtime.device import choose_device
 from pisr_core.runtime.memory import PeakMemory
 
@@ -53,7 +53,7 @@ def main() -> None:
     print(f"{'things':>7} {'ours ms':>9} {'best':>8} {'MB':>6} {'reference ms':>13} {'MB':>6} {'ratio':>7}  labels")
     for share in (0.15, 1.0):
         scene = plant(size, arguments.instances, share, arguments.noise, device)
-        ours, times, memory = measured(lambda s=scene: merge_deeplab(*s, THINGS, **SETTINGS), device, arguments.runs)
+        ours, times, memory = measured(lambda s=scene: panoptic_labels(*s, THINGS, **SETTINGS), device, arguments.runs)
         row = f"{share:7.0%} {statistics.median(times):9.1f} {min(times):8.1f} {memory / 1e6:6.0f}"
         if arguments.no_reference:
             print(row)

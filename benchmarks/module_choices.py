@@ -30,15 +30,16 @@ from pisr_core.data import build_dataset
 from pisr_core.data.loading import evaluation_loader
 from pisr_core.inference.load import load_model
 from pisr_core.metrics.scores import Scores
-from pisr_core.models.center_offset.instances import deeplab_instances
+from pisr_core.models.center_offset.instances import center_instances
 from pisr_core.models.center_offset.losses import hard_pixel_cross_entropy
-from pisr_core.models.center_offset.merging import deeplab_panoptic
+from pisr_core.models.center_offset.merging import center_offset_panoptic
 from pisr_core.models.center_offset.panoptic_deeplab import PanopticDeepLab
-from pisr_core.models.center_offset.targets import DeepLabTargetGenerator
+from pisr_core.models.center_offset.structures import CenterOffsetPrediction
+from pisr_core.models.center_offset.targets import CenterOffsetTargetGenerator
 from pisr_core.relations import PISR, Relation, build_relation
 from pisr_core.relations.reweighting import Reweighting
 from pisr_core.runtime.device import choose_device
-from pisr_core.structures import IGNORE_INDEX, DeepLabPrediction, PanopticSegmentation, SemanticPrediction
+from pisr_core.structures import IGNORE_INDEX, PanopticSegmentation, SemanticPrediction
 
 BATCH = 8
 
@@ -160,7 +161,7 @@ class Seen:
     input_size: tuple[int, int]
     panoptic: tuple[PanopticSegmentation, ...]
 
-    def batch(self, index: Tensor, flip: bool = False) -> tuple[Tensor, DeepLabPrediction, Tensor]:
+    def batch(self, index: Tensor, flip: bool = False) -> tuple[Tensor, CenterOffsetPrediction, Tensor]:
         """F, the base's predictions and the classes of some images, mirrored on request."""
         tensors = (self.features, self.logits, self.centers, self.offsets, self.classes)
         features, logits, centers, offsets, classes = (
@@ -169,14 +170,14 @@ class Seen:
         if flip:
             offsets = offsets * offsets.new_tensor([1, -1])[:, None, None]
         semantic = SemanticPrediction.from_logits(logits.float())
-        return features.float(), DeepLabPrediction(semantic, centers, offsets), classes.long()
+        return features.float(), CenterOffsetPrediction(semantic, centers, offsets), classes.long()
 
 
 def look_at(model: PanopticDeepLab, split: str, root: Path | None, limit: int = 0) -> Seen:
     """Runs the base once over the first images of a split."""
     device = model.pixel_mean.device
     dataset = build_dataset(model.config.data, split, root)
-    targets = DeepLabTargetGenerator(model.config.targets, model.thing_ids)
+    targets = CenterOffsetTargetGenerator(model.config.targets, model.thing_ids)
     parts, annotations = [], []
     loader = evaluation_loader(
         dataset, model.config.data, BATCH, workers=0, size_divisor=model.size_divisor, limit=limit
@@ -217,9 +218,9 @@ def learn(
     relation, config = build(model, change)
     head, share = copy.deepcopy(model.initial_heads.semantic), model.initial_heads.shares[0]
 
-    def logits(features: Tensor, first: DeepLabPrediction) -> Tensor:
+    def logits(features: Tensor, first: CenterOffsetPrediction) -> Tensor:
         k = config.top_k if relation.uses_instances else 0
-        maps = deeplab_instances(first, model.thing_ids, k, config.instance_radius, config.thing_mask)
+        maps = center_instances(first, model.thing_ids, k, config.instance_radius, config.thing_mask)
         related: Tensor = head(relation(features, first.semantic, maps)[:, share])
         return related
 
@@ -251,7 +252,7 @@ def learn(
             losses.append(F.cross_entropy(predicted, classes, ignore_index=IGNORE_INDEX).item())
             for place, image in enumerate(index.tolist()):
                 truth = val.panoptic[image]
-                result = deeplab_panoptic(
+                result = center_offset_panoptic(
                     final, place, val.input_size, truth.ids.shape, model.thing_ids, model.config.merge
                 )
                 scores.update(image, str(image), result.panoptic, truth, result.semantic)

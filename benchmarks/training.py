@@ -37,11 +37,12 @@ from pisr_core.data.augmentation import Augmentation
 from pisr_core.data.coco_files import CocoPanopticWriter
 from pisr_core.data.loading import StepSampler, TrainingDataset, training_loader
 from pisr_core.models import PanopticModel, build_model
-from pisr_core.models.center_offset.targets import DeepLabTargetGenerator
+from pisr_core.models.center_offset.structures import CenterOffsetTargets
+from pisr_core.models.center_offset.targets import CenterOffsetTargetGenerator
 from pisr_core.pixel_runs import find_runs
 from pisr_core.profiling.speed import timed
 from pisr_core.runtime.device import choose_device
-from pisr_core.structures import Category, DeepLabTargets, PanopticDataset, PanopticSegmentation, Segment, TrainingBatch
+from pisr_core.structures import Category, PanopticDataset, PanopticSegmentation, Segment, TrainingBatch
 from pisr_core.training.learner import Learner
 
 CATEGORIES = tuple(Category(index + 1, f"class {index}", isthing=index >= 3) for index in range(19))
@@ -222,7 +223,7 @@ def targets(runs: int) -> None:
     """Prints the time of Panoptic-DeepLab's targets for one image, and that of the straightforward way."""
     config = presets.load("custom-pdl-r18").targets
     things = tuple(index for index, category in enumerate(CATEGORIES) if category.isthing)
-    generator, panoptic = DeepLabTargetGenerator(config, things), scene(0)
+    generator, panoptic = CenterOffsetTargetGenerator(config, things), scene(0)
     ours, theirs = milliseconds(
         torch.device("cpu"),
         runs,
@@ -237,9 +238,9 @@ def targets(runs: int) -> None:
     print(f"{theirs / ours:.1f} times as long; {'equal' if same else 'NOT EQUAL'}")
 
 
-def windowed(center: DeepLabTargets | np.ndarray, sigma: float) -> np.ndarray:
+def windowed(center: CenterOffsetTargets | np.ndarray, sigma: float) -> np.ndarray:
     """The heatmap without what lies beyond three standard deviations, which ours does not draw."""
-    heatmap = center.center[0].numpy() if isinstance(center, DeepLabTargets) else center
+    heatmap = center.center[0].numpy() if isinstance(center, CenterOffsetTargets) else center
     return np.where(heatmap > np.exp(-4.5), heatmap, 0)
 
 

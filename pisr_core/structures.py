@@ -5,13 +5,13 @@ Shapes: b batch, n semantic classes, k instances, c channels, h×w the feature g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from pisr_core.pixel_runs import find_runs
@@ -77,6 +77,13 @@ class PanopticSegmentation:
 
     ids: Int[np.ndarray, "H W"]
     segments: tuple[Segment, ...]
+
+    def segment_index(self) -> Int[np.ndarray, "H W"]:
+        """Position of each pixel's segment in `segments`; their number for pixels of none (void)."""
+        runs = find_runs(self.ids)
+        positions = {segment.id: position for position, segment in enumerate(self.segments)}
+        void = len(self.segments)
+        return runs.paint(np.array([positions.get(i, void) for i in runs.present.tolist()], dtype=np.int64))
 
     def semantic(self) -> UInt8[np.ndarray, "H W"]:
         """(H, W) class of each pixel, `IGNORE_INDEX` for void (at most 255 classes)."""
@@ -163,57 +170,6 @@ TargetGenerator = Callable[[PanopticSegmentation], TensorStruct]
 
 
 @dataclass(frozen=True)
-class DeepLabTargets(TensorStruct):
-    """What Panoptic-DeepLab learns from, at image resolution. Weights of 0 leave a pixel out.
-
-    Attributes:
-        semantic: class of each pixel, `IGNORE_INDEX` where there is none.
-        semantic_weight: weight of each pixel in the semantic loss.
-        center: a Gaussian of height 1 at each instance's centre of mass.
-        center_weight: 0 on void and crowd.
-        offset: (y, x) from each thing pixel to its instance's centre of mass, pixels.
-        offset_weight: 0 on void, crowd and (by choice) stuff.
-    """
-
-    semantic: Int[Tensor, "*b H W"]
-    semantic_weight: Float[Tensor, "*b H W"]
-    center: Float[Tensor, "*b 1 H W"]
-    center_weight: Float[Tensor, "*b 1 H W"]
-    offset: Float[Tensor, "*b 2 H W"]
-    offset_weight: Float[Tensor, "*b 1 H W"]
-
-
-@dataclass(frozen=True)
-class MaskTargets(TensorStruct):
-    """What MaskFormer learns from: the segments of each image, as many as it has.
-
-    Attributes:
-        labels: class of each segment.
-        masks: its pixels, at image resolution.
-    """
-
-    labels: tuple[Int[Tensor, " _"], ...]
-    masks: tuple[Bool[Tensor, "_ H W"], ...]
-
-
-@dataclass(frozen=True)
-class FPNTargets(TensorStruct):
-    """What Panoptic FPN learns from, at image resolution. The tuples hold one tensor for each image.
-
-    Attributes:
-        semantic: 0 on things, 1 + position among the stuff classes on stuff, `IGNORE_INDEX` where there is none.
-        boxes: (x1, y1, x2, y2) around each instance, pixels.
-        labels: position of each instance's class among the thing classes.
-        masks: of the instances.
-    """
-
-    semantic: Int[Tensor, "*b H W"]
-    boxes: tuple[Float[Tensor, "_ 4"], ...]
-    labels: tuple[Int[Tensor, " _"], ...]
-    masks: tuple[Bool[Tensor, "_ H W"], ...]
-
-
-@dataclass(frozen=True)
 class TrainingBatch:
     """What one training step reads.
 
@@ -256,131 +212,3 @@ class SemanticPrediction:
     def detach(self) -> SemanticPrediction:
         """The same without a gradient."""
         return SemanticPrediction(self.logits.detach(), self.probabilities.detach())
-
-
-@dataclass(frozen=True)
-class DeepLabPrediction:
-    """One stage's predictions of Panoptic-DeepLab, on the stride-4 grid.
-
-    Attributes:
-        semantic: S.
-        center_heatmap: M, (b, 1, h, w), about 0 to 1.
-        offset: O, (b, 2, h, w), (y, x) to the instance's centre, in stride-4 cells.
-    """
-
-    semantic: SemanticPrediction
-    center_heatmap: Float[Tensor, "b 1 h w"]
-    offset: Float[Tensor, "b 2 h w"]
-
-
-@dataclass(frozen=True)
-class DeepLabOutput:
-    """What the whole network of Fig. 2 gives.
-
-    Attributes:
-        final: the final stage's predictions; the only ones of a base model.
-        initial: the first stage's predictions, `None` for a base model.
-        instances: I, (b, k, h, w) in [0, 1], `None` for a base model.
-    """
-
-    final: DeepLabPrediction
-    initial: DeepLabPrediction | None = None
-    instances: Float[Tensor, "b k h w"] | None = None
-
-
-@dataclass(frozen=True)
-class MaskPrediction:
-    """What MaskFormer's queries say, c = n + 1 classes of which the last stands for no object.
-
-    Attributes:
-        class_logits: (b, q, c).
-        mask_logits: (b, q, h, w), of the sigmoid, on the stride-4 grid.
-    """
-
-    class_logits: Float[Tensor, "b q c"]
-    mask_logits: Float[Tensor, "b q h w"]
-
-
-@dataclass(frozen=True)
-class MaskFormerOutput:
-    """What MaskFormer's network gives.
-
-    Attributes:
-        final: the final stage's prediction; for a base model that of the last decoder layer.
-        auxiliary: predictions of the decoder's layers before the last, for their losses.
-        initial: the first stage's prediction, from the last decoder layer; `None` for a base model.
-        instances: I, (b, k, h, w) in [0, 1], `None` for a base model.
-    """
-
-    final: MaskPrediction
-    auxiliary: tuple[MaskPrediction, ...] = ()
-    initial: MaskPrediction | None = None
-    instances: Float[Tensor, "b k h w"] | None = None
-
-
-@dataclass(frozen=True)
-class Detections:
-    """Instances found in one image, the most confident first.
-
-    Attributes:
-        boxes: (x1, y1, x2, y2), pixels of the padded image.
-        scores: in [0, 1].
-        labels: position of each one's class among the thing classes.
-        masks: probabilities on a grid of m×m cells that fills the box.
-    """
-
-    boxes: Float[Tensor, "k 4"]
-    scores: Float[Tensor, " k"]
-    labels: Int[Tensor, " k"]
-    masks: Float[Tensor, "k m m"]
-
-
-@dataclass(frozen=True)
-class FPNPrediction:
-    """One stage's predictions of Panoptic FPN.
-
-    Attributes:
-        semantic: S, (b, 1 + stuff classes, h, w), class 0 for all things.
-        pyramid: what the stage's box and mask heads read, by level.
-        detections: of each image; empty where nobody reads them.
-    """
-
-    semantic: SemanticPrediction
-    pyramid: Mapping[str, Float[Tensor, "b c _ _"]]
-    detections: tuple[Detections, ...] = ()
-
-
-@dataclass(frozen=True)
-class FPNProposals:
-    """What the region proposal network gives both stages.
-
-    Attributes:
-        boxes: (x1, y1, x2, y2) of each image's proposals, pixels of the padded image; without a gradient.
-        anchors: of each image.
-        objectness: logits of all images' anchors.
-        deltas: from all images' anchors to their boxes.
-        image_size: (H, W) of the padded images.
-    """
-
-    boxes: list[Float[Tensor, "_ 4"]]
-    anchors: list[Float[Tensor, "a 4"]]
-    objectness: Float[Tensor, "ba 1"]
-    deltas: Float[Tensor, "ba 4"]
-    image_size: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class FPNOutput:
-    """What the whole network of Fig. 2 gives on Panoptic FPN.
-
-    Attributes:
-        final: the final stage's predictions; the only ones of a base model. Detections in evaluation only.
-        proposals: the boxes that both stages look at.
-        initial: the first stage's predictions, `None` for a base model.
-        instances: I, (b, k, h, w) in [0, 1], `None` for a base model.
-    """
-
-    final: FPNPrediction
-    proposals: FPNProposals
-    initial: FPNPrediction | None = None
-    instances: Float[Tensor, "b k h w"] | None = None

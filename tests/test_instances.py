@@ -1,15 +1,13 @@
 import pytest
 import torch
 
-from pisr_core.models.center_offset.instances import (
-    box_instances,
-    centers_to_maps,
-    deeplab_instances,
-    mask_instances,
-    paste_masks,
-    top_centers,
-)
-from pisr_core.structures import DeepLabPrediction, Detections, MaskPrediction, SemanticPrediction
+from pisr_core.models.boxes.instances import box_instances, paste_masks
+from pisr_core.models.boxes.structures import Detections
+from pisr_core.models.center_offset.instances import center_instances, centers_to_maps, top_centers
+from pisr_core.models.center_offset.structures import CenterOffsetPrediction
+from pisr_core.models.queries.instances import mask_instances
+from pisr_core.models.queries.structures import MaskPrediction
+from pisr_core.structures import SemanticPrediction
 
 
 def test_centers_are_the_highest_peaks_without_a_threshold():
@@ -49,13 +47,14 @@ def test_offsets_are_y_x_in_cells():
 
 def prediction(h=6, w=8):
     logits = torch.randn(1, 4, h, w)
-    return DeepLabPrediction(SemanticPrediction.from_logits(logits), torch.rand(1, 1, h, w), torch.randn(1, 2, h, w))
+    semantic = SemanticPrediction.from_logits(logits)
+    return CenterOffsetPrediction(semantic, torch.rand(1, 1, h, w), torch.randn(1, 2, h, w))
 
 
 def test_thing_masks():
     p = prediction()
-    binary = deeplab_instances(p, (1, 3), k=5, radius=20.0)
-    soft = deeplab_instances(p, (1, 3), k=5, radius=20.0, thing_mask="probability")
+    binary = center_instances(p, (1, 3), k=5, radius=20.0)
+    soft = center_instances(p, (1, 3), k=5, radius=20.0, thing_mask="probability")
     thing = torch.isin(p.semantic.logits.argmax(1), torch.tensor([1, 3]))
     assert ((binary > 0).any(1) == thing).all()
     torch.testing.assert_close(soft * thing[:, None], binary * p.semantic.probabilities[:, [1, 3]].sum(1)[:, None])
@@ -64,13 +63,13 @@ def test_thing_masks():
 def test_gradient_is_finite_where_a_cell_points_exactly_at_its_center():
     p = prediction()
     offset = torch.zeros_like(p.offset, requires_grad=True)
-    maps = deeplab_instances(DeepLabPrediction(p.semantic, p.center_heatmap, offset), (0, 1, 2, 3), 5, 8.0)
+    maps = center_instances(CenterOffsetPrediction(p.semantic, p.center_heatmap, offset), (0, 1, 2, 3), 5, 8.0)
     maps.sum().backward()
     assert offset.grad.isfinite().all() and offset.grad.abs().sum() > 0
 
 
 def test_no_instances():
-    assert deeplab_instances(prediction(), (1,), k=0, radius=8.0).shape == (1, 0, 6, 8)
+    assert center_instances(prediction(), (1,), k=0, radius=8.0).shape == (1, 0, 6, 8)
 
 
 def test_a_pasted_mask_fills_its_box_and_may_reach_beyond_the_image():
@@ -120,5 +119,5 @@ def test_queries_become_instances_in_order_of_confidence():
 
 def test_a_stride_leaves_every_so_manieth_cell():
     p = prediction()
-    whole = deeplab_instances(p, (1, 3), k=5, radius=20.0)
-    assert torch.equal(deeplab_instances(p, (1, 3), k=5, radius=20.0, stride=2), whole[..., ::2, ::2])
+    whole = center_instances(p, (1, 3), k=5, radius=20.0)
+    assert torch.equal(center_instances(p, (1, 3), k=5, radius=20.0, stride=2), whole[..., ::2, ::2])

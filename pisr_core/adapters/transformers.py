@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from pisr_core.config import RelationConfig, check
 from pisr_core.errors import ConfigError
-from pisr_core.models.center_offset.instances import mask_instances
+from pisr_core.models.queries.instances import mask_instances
 from pisr_core.models.queries.maskformer import SMALLEST_PROBABILITY
 from pisr_core.models.queries.merging import semantic_inference
+from pisr_core.models.queries.structures import MaskPrediction
 from pisr_core.relations import build_relation
-from pisr_core.structures import MaskPrediction, SemanticPrediction
+from pisr_core.structures import SemanticPrediction
 
 try:
     from transformers import Mask2FormerForUniversalSegmentation, MaskFormerForInstanceSegmentation

@@ -14,15 +14,10 @@ from torchvision.ops import batched_nms
 
 from pisr_core.errors import ConfigError
 from pisr_core.models import PanopticModel
+from pisr_core.models.boxes.structures import Detections, FPNPrediction
+from pisr_core.models.center_offset.structures import CenterOffsetPrediction
 from pisr_core.models.resizing import STRIDE
-from pisr_core.structures import (
-    DeepLabPrediction,
-    Detections,
-    FPNPrediction,
-    PanopticResult,
-    SemanticPrediction,
-    TargetGenerator,
-)
+from pisr_core.structures import PanopticResult, SemanticPrediction, TargetGenerator
 
 SMALLEST_PROBABILITY = 1e-12
 """Floor of the mean probabilities whose logarithms stand for logits."""
@@ -82,18 +77,18 @@ def _resize(maps: Float[Tensor, "b c _ _"], size: tuple[int, int]) -> Float[Tens
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
-def undo_center_offset(prediction: DeepLabPrediction, view: View) -> DeepLabPrediction:
+def undo_center_offset(prediction: CenterOffsetPrediction, view: View) -> CenterOffsetPrediction:
     """What centre-offset models predict, on the images' grid."""
-    return DeepLabPrediction(
+    return CenterOffsetPrediction(
         _semantic(view.undo(prediction.semantic.probabilities)),
         view.undo(prediction.center_heatmap),
         view.undo_offsets(prediction.offset),
     )
 
 
-def merge_center_offset(predictions: Sequence[DeepLabPrediction]) -> DeepLabPrediction:
+def merge_center_offset(predictions: Sequence[CenterOffsetPrediction]) -> CenterOffsetPrediction:
     """The means of the class probabilities, of the centre heatmaps and of the offsets."""
-    return DeepLabPrediction(
+    return CenterOffsetPrediction(
         _semantic(_mean([each.semantic.probabilities for each in predictions])),
         _mean([each.center_heatmap for each in predictions]),
         _mean([each.offset for each in predictions]),

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pisr_core.config import Config, MergeConfig
-from pisr_core.models.center_offset.instances import paste_masks
+from pisr_core.models.boxes.instances import paste_masks
+from pisr_core.models.boxes.structures import Detections
 from pisr_core.models.center_offset.merging import VOID
-from pisr_core.structures import Detections
 
 CENTERS_AT_ONCE = 8
 """Centres whose distances to all pixels exist at once."""
@@ -35,7 +35,7 @@ def merge_centers(
     num_classes: int,
     config: MergeConfig,
 ) -> PanopticMaps:
-    """`merge_deeplab`, with exactly `config.top_k` centres of which some may be absent.
+    """`panoptic_labels`, with exactly `config.top_k` centres of which some may be absent.
 
     Args:
         semantic: class of each pixel.

@@ -20,20 +20,16 @@ from pisr_core.errors import ExportError
 from pisr_core.exporting.merging import PanopticMaps, merge_boxes, merge_centers, merge_queries
 from pisr_core.exporting.regions import fixed_detections, fixed_proposals
 from pisr_core.models import MaskFormer, PanopticDeepLab, PanopticFPN, PanopticModel
+from pisr_core.models.boxes.instances import box_instances
 from pisr_core.models.boxes.panoptic_fpn import FPNHeads
 from pisr_core.models.boxes.pyramid import relate_pyramid
-from pisr_core.models.center_offset.instances import box_instances
+from pisr_core.models.boxes.structures import Detections, FPNOutput
 from pisr_core.models.center_offset.merging import VOID
 from pisr_core.models.center_offset.model import CenterOffsetModel
+from pisr_core.models.center_offset.structures import CenterOffsetOutput
+from pisr_core.models.queries.structures import MaskOutput
 from pisr_core.models.resizing import STRIDE
-from pisr_core.structures import (
-    DeepLabOutput,
-    Detections,
-    FPNOutput,
-    MaskFormerOutput,
-    PanopticResult,
-    SemanticPrediction,
-)
+from pisr_core.structures import PanopticResult, SemanticPrediction
 
 PANOPTIC_OUTPUTS = {
     "category": "(batch, height, width) int32: position of each pixel's class in `categories`, -1 for none",
@@ -142,7 +138,7 @@ class CenterOffsetNetwork(ExportableNetwork):
             ranges.append((low, min(within, high)) if length <= within else (max(low, within + divisor), high))
         return (ranges[0], ranges[1]) if windows else sides
 
-    def raw(self, output: DeepLabOutput) -> dict[str, Tensor]:
+    def raw(self, output: CenterOffsetOutput) -> dict[str, Tensor]:
         """S, M and O."""
         final = output.final
         values = (final.semantic.logits, final.center_heatmap, final.offset)
@@ -167,7 +163,7 @@ class MaskNetwork(ExportableNetwork):
         "mask_logits": "(batch, queries, height / 4, width / 4) float32: of the sigmoid",
     }
 
-    def raw(self, output: MaskFormerOutput) -> dict[str, Tensor]:
+    def raw(self, output: MaskOutput) -> dict[str, Tensor]:
         """Classes and masks of the queries."""
         return dict(zip(self.raw_outputs, (output.final.class_logits, output.final.mask_logits), strict=True))
 

@@ -20,7 +20,7 @@ from torchvision.ops.poolers import LevelMapper
 
 from pisr_core.models.boxes.pyramid import LEVELS
 from pisr_core.models.boxes.regions import BOX_CELLS, MASK_CELLS, ProposalNetwork, RegionHeads
-from pisr_core.structures import Detections
+from pisr_core.models.boxes.structures import Detections
 
 STRIDES = (4, 8, 16, 32)
 """Pixels to a cell of the levels that boxes are read from."""

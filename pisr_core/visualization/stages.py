@@ -12,15 +12,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pisr_core.models import PanopticModel
-from pisr_core.models.center_offset.instances import box_instances, deeplab_instances, mask_instances, top_centers
+from pisr_core.models.boxes.instances import box_instances
+from pisr_core.models.boxes.structures import FPNPrediction
+from pisr_core.models.center_offset.instances import center_instances, top_centers
+from pisr_core.models.center_offset.structures import CenterOffsetPrediction
+from pisr_core.models.queries.instances import mask_instances
 from pisr_core.models.queries.merging import semantic_inference
+from pisr_core.models.queries.structures import MaskPrediction
 from pisr_core.models.resizing import STRIDE, to_output_size
-from pisr_core.structures import (
-    DeepLabPrediction,
-    FPNPrediction,
-    MaskPrediction,
-    PanopticSegmentation,
-)
+from pisr_core.structures import PanopticSegmentation
 
 NO_CLASS = -1
 """Class of an instance whose map is empty."""
@@ -96,7 +96,7 @@ def stage_maps(model: PanopticModel, prediction: Any) -> StageMaps:
         TypeError: the prediction is of no known architecture.
     """
     match prediction:
-        case DeepLabPrediction():
+        case CenterOffsetPrediction():
             return _from_centers(model, prediction)
         case MaskPrediction():
             return _from_queries(model, prediction)
@@ -105,13 +105,13 @@ def stage_maps(model: PanopticModel, prediction: Any) -> StageMaps:
     raise TypeError(f"no heatmaps of a {type(prediction).__name__}")
 
 
-def _from_centers(model: PanopticModel, prediction: DeepLabPrediction) -> StageMaps:
+def _from_centers(model: PanopticModel, prediction: CenterOffsetPrediction) -> StageMaps:
     """An instance's class is that of which its map holds most."""
     relation, things = model.config.relation, model.thing_ids
     k = relation.top_k if things else 0
     probabilities = prediction.semantic.probabilities[0]
     scores, peaks = top_centers(prediction.center_heatmap, k)
-    instances = deeplab_instances(prediction, things, k, relation.instance_radius, relation.thing_mask)[0]
+    instances = center_instances(prediction, things, k, relation.instance_radius, relation.thing_mask)[0]
     return StageMaps(
         probabilities,
         instances,

@@ -16,7 +16,7 @@ from pisr_core.data.loading import (
     worker_count,
 )
 from pisr_core.errors import ConfigError, DataError
-from pisr_core.models.center_offset.targets import DeepLabTargetGenerator
+from pisr_core.models.center_offset.targets import CenterOffsetTargetGenerator
 
 CPU = torch.device("cpu")
 CONFIG = DataConfig(crop=(16, 16), scale=(0.5, 2.0), eval_short_side=30)
@@ -24,7 +24,7 @@ CONFIG = DataConfig(crop=(16, 16), scale=(0.5, 2.0), eval_short_side=30)
 
 def views(root, seed=0):
     dataset = build_dataset(CONFIG, "train", root)
-    return TrainingDataset(dataset, Augmentation(CONFIG), DeepLabTargetGenerator(TargetConfig(), (1,)), seed)
+    return TrainingDataset(dataset, Augmentation(CONFIG), CenterOffsetTargetGenerator(TargetConfig(), (1,)), seed)
 
 
 def test_each_epoch_is_a_new_permutation_and_batches_span_epochs():
@@ -88,7 +88,7 @@ def test_workers_start_after_the_main_process_has_drawn_scenes():
     config = DataConfig(dataset="scenes", crop=(64, 64))
     scenes = build_dataset(config, "train")
     assert scenes[0].image.shape[0] == 3  # starts OpenCV's threads, which a fork does not copy
-    dataset = TrainingDataset(scenes, Augmentation(config), DeepLabTargetGenerator(TargetConfig(), (1,)), seed=0)
+    dataset = TrainingDataset(scenes, Augmentation(config), CenterOffsetTargetGenerator(TargetConfig(), (1,)), seed=0)
     assert len(list(training_loader(dataset, StepSampler(len(scenes), 2, 2, 0), 1, CPU))) == 2
 
 

@@ -8,13 +8,9 @@ from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.errors import ConfigError
 from pisr_core.evaluation.multi_scale import MultiScaleModel, View, merge_fpn
 from pisr_core.models import PanopticModel, build_model
-from pisr_core.structures import (
-    DeepLabOutput,
-    DeepLabPrediction,
-    Detections,
-    FPNPrediction,
-    SemanticPrediction,
-)
+from pisr_core.models.boxes.structures import Detections, FPNPrediction
+from pisr_core.models.center_offset.structures import CenterOffsetOutput, CenterOffsetPrediction
+from pisr_core.structures import SemanticPrediction
 
 
 def cells(images):
@@ -39,8 +35,8 @@ class Equivariant(PanopticModel):
         y = (height - 1) / 2 - torch.arange(height).float()[:, None].expand(height, width)
         x = (width - 1) / 2 - torch.arange(width).float().expand(height, width)
         offset = torch.stack((y, x)).expand(len(grid), 2, height, width)
-        return DeepLabOutput(
-            DeepLabPrediction(SemanticPrediction.from_logits(5 * grid), grid[:, :1], offset), instances=grid
+        return CenterOffsetOutput(
+            CenterOffsetPrediction(SemanticPrediction.from_logits(5 * grid), grid[:, :1], offset), instances=grid
         )
 
 
@@ -102,7 +98,7 @@ def test_a_mean_is_the_mean(tiny_config):
             logits = torch.full((len(grid), 2, *grid.shape[2:]), 0.0)
             logits[:, 0] = torch.tensor(3.0).log() if len(self.sizes) == 0 else 0.0
             self.sizes.append(None)
-            return DeepLabOutput(DeepLabPrediction(SemanticPrediction.from_logits(logits), grid, vector))
+            return CenterOffsetOutput(CenterOffsetPrediction(SemanticPrediction.from_logits(logits), grid, vector))
 
     merged = final(MultiScaleModel(Constant(tiny_config), (1.0,), flip=True), torch.zeros(1, 3, 16, 16))
     assert torch.equal(merged.offset, torch.zeros(1, 2, 4, 4))

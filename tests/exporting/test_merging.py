@@ -5,7 +5,7 @@ import torch
 from pisr_core.config import MergeConfig
 from pisr_core.exporting import merging
 from pisr_core.exporting.merging import merge_centers, merge_queries
-from pisr_core.models.center_offset.merging import LABEL_DIVISOR, VOID, merge_deeplab
+from pisr_core.models.center_offset.merging import LABEL_DIVISOR, VOID, panoptic_labels
 from pisr_core.models.queries.merging import merge_masks
 from pisr_core.models.resizing import to_output_size
 
@@ -14,7 +14,7 @@ THINGS, CLASSES = (1, 3), 5
 
 def merge_normally(semantic, center, offset, config, things=THINGS):
     labels = [
-        merge_deeplab(
+        panoptic_labels(
             s,
             c,
             o,

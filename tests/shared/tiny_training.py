@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pisr_core.config import BackboneConfig, Config, DataConfig, TrainConfig
-from pisr_core.models.center_offset.targets import DeepLabTargetGenerator
+from pisr_core.models.center_offset.targets import CenterOffsetTargetGenerator
 from pisr_core.structures import Category, PanopticSegmentation, Sample, Segment
 from pisr_core.training import loop
 from pisr_core.training import train as trainer
@@ -74,7 +74,7 @@ class Pixels(nn.Module):
         return self.head(self.backbone(images.float() / 255))
 
     def target_generator(self):
-        return DeepLabTargetGenerator(CONFIG.targets, thing_ids=(1,))
+        return CenterOffsetTargetGenerator(CONFIG.targets, thing_ids=(1,))
 
     def losses(self, output, targets):
         return {"semantic": nn.functional.cross_entropy(output, targets.semantic, ignore_index=255)}

@@ -7,7 +7,8 @@ from accelerate.state import AcceleratorState
 from torch import nn
 
 from pisr_core.config import TrainConfig
-from pisr_core.structures import DeepLabTargets, TrainingBatch
+from pisr_core.models.center_offset.structures import CenterOffsetTargets
+from pisr_core.structures import TrainingBatch
 from pisr_core.training.learner import Learner, random_seed
 
 CONFIG = TrainConfig(steps=10, batch_size=4, lr=0.1, schedule="constant", warmup_steps=0)
@@ -34,7 +35,7 @@ def batch(start, count, center=None):
     images = torch.stack([torch.randint(0, 256, (3, 4, 4), generator=rng.manual_seed(start + i)) for i in range(count)])
     center = images[:, :1].float() / 255 if center is None else center
     ones, two = torch.ones(count, 4, 4), torch.zeros(count, 2, 4, 4)
-    targets = DeepLabTargets(ones.long(), ones, center, ones[:, None], two, ones[:, None])
+    targets = CenterOffsetTargets(ones.long(), ones, center, ones[:, None], two, ones[:, None])
     return TrainingBatch(images.to(torch.uint8), targets, tuple((0, start + i) for i in range(count)))
 
 

@@ -7,15 +7,10 @@ import torch
 from pisr_core import presets
 from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.models import build_model
-from pisr_core.structures import (
-    DeepLabPrediction,
-    Detections,
-    FPNPrediction,
-    MaskPrediction,
-    PanopticSegmentation,
-    SemanticPrediction,
-    thing_ids,
-)
+from pisr_core.models.boxes.structures import Detections, FPNPrediction
+from pisr_core.models.center_offset.structures import CenterOffsetPrediction
+from pisr_core.models.queries.structures import MaskPrediction
+from pisr_core.structures import PanopticSegmentation, SemanticPrediction, thing_ids
 from pisr_core.visualization.stages import NO_CLASS, ImageMaps, StageMaps, stage_maps
 
 THINGS = thing_ids(SCENE_CATEGORIES)
@@ -41,7 +36,7 @@ def test_centres_become_instances_with_their_class(model):
     semantic = SemanticPrediction.from_logits(certain([[THINGS[2]] * 4 + [STUFF[0]] * 4] * 4))
     heatmap = torch.zeros(1, 1, 4, 8)
     heatmap[0, 0, 1, 1], heatmap[0, 0, 3, 6] = 1.5, 0.4
-    stage = stage_maps(model, DeepLabPrediction(semantic, heatmap, torch.zeros(1, 2, 4, 8)))
+    stage = stage_maps(model, CenterOffsetPrediction(semantic, heatmap, torch.zeros(1, 2, 4, 8)))
     assert torch.equal(stage.classes, semantic.probabilities[0])
     assert stage.instance_scores.tolist() == pytest.approx([1, 0.4, 0])
     assert stage.peaks[:2].tolist() == [[1, 1], [3, 6]]

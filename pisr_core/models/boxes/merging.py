@@ -10,16 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pisr_core.config import Config
-from pisr_core.models.center_offset.instances import paste_masks
+from pisr_core.models.boxes.instances import paste_masks
+from pisr_core.models.boxes.structures import Detections
 from pisr_core.models.resizing import to_output_size
-from pisr_core.structures import (
-    IGNORE_INDEX,
-    VOID_ID,
-    Detections,
-    PanopticResult,
-    PanopticSegmentation,
-    Segment,
-)
+from pisr_core.structures import IGNORE_INDEX, VOID_ID, PanopticResult, PanopticSegmentation, Segment
 
 Placed = tuple[tuple[slice, slice], Tensor]
 """An instance's rows and columns of the image, and a mask of them, Bool[Tensor, "rows columns"]."""

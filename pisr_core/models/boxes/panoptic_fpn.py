@@ -12,22 +12,15 @@ from pisr_core.backbones import Backbone, build_backbone
 from pisr_core.config import Config
 from pisr_core.errors import ConfigError
 from pisr_core.models.base import TwoStageModel
+from pisr_core.models.boxes.instances import box_instances
 from pisr_core.models.boxes.losses import semantic_cross_entropy
 from pisr_core.models.boxes.merging import fpn_panoptic
 from pisr_core.models.boxes.pyramid import FeaturePyramid, SemanticBranch, relate_pyramid
 from pisr_core.models.boxes.regions import ProposalNetwork, RegionHeads
+from pisr_core.models.boxes.structures import FPNOutput, FPNPrediction, FPNProposals, FPNTargets
 from pisr_core.models.boxes.targets import FPNTargetGenerator
-from pisr_core.models.center_offset.instances import box_instances
 from pisr_core.relations import build_relation
-from pisr_core.structures import (
-    Category,
-    FPNOutput,
-    FPNPrediction,
-    FPNProposals,
-    FPNTargets,
-    PanopticResult,
-    SemanticPrediction,
-)
+from pisr_core.structures import Category, PanopticResult, SemanticPrediction
 
 
 class FPNHeads(nn.Module):

@@ -20,7 +20,7 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from pisr_core.config import FPNConfig
 from pisr_core.models.boxes.pyramid import LEVELS
-from pisr_core.structures import Detections, FPNProposals, FPNTargets
+from pisr_core.models.boxes.structures import Detections, FPNProposals, FPNTargets
 
 ASPECT_RATIOS = (0.5, 1.0, 2.0)
 BOX_CELLS, MASK_CELLS = 7, 14

@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 from scipy import ndimage
 from torch import Tensor
 
-from pisr_core.models.center_offset.targets import segment_index
-from pisr_core.structures import IGNORE_INDEX, FPNTargets, PanopticSegmentation
+from pisr_core.models.boxes.structures import FPNTargets
+from pisr_core.structures import IGNORE_INDEX, PanopticSegmentation
 
 
 class FPNTargetGenerator:
@@ -32,7 +32,7 @@ class FPNTargetGenerator:
         Crowds are things to the semantic branch and nothing to the other heads, as in the public code. So are
         segments without pixels.
         """
-        owner = segment_index(panoptic)
+        owner = panoptic.segment_index()
         areas = np.bincount(owner.ravel(), minlength=len(panoptic.segments) + 1)
         semantic = [self._semantic_labels.get(segment.category, 0) for segment in panoptic.segments]
         instances = [
@@ -54,7 +54,7 @@ def tight_boxes(owner: Int[np.ndarray, "H W"], instances: Sequence[int]) -> Floa
     """(x1, y1, x2, y2) of the outer edges of some owners' pixels, so that one pixel has a box of width 1.
 
     Args:
-        owner: see `segment_index`.
+        owner: see `PanopticSegmentation.segment_index`.
         instances: owners that have pixels.
     """
     windows = ndimage.find_objects(owner + 1)

@@ -1,0 +1,12 @@
+"""Instances as centres and offsets: Panoptic-DeepLab and UPerNet.
+
+Training: an annotation becomes a class, a centre heatmap and offsets of each pixel (`targets.py`), against which the
+losses hold both stages' predictions (`losses.py`).
+
+Forward (`model.py`, the paper's Fig. 2): backbone → decoder (`deeplab_decoder.py`, `upernet_decoder.py`) → F → initial
+heads (`heads.py`) → S, M and O → the top-K centres' maps I (`instances.py`) → relation → F_pan → final heads.
+`panoptic_deeplab.py` and `upernet.py` say what F is.
+
+After it: M's peaks and the pixels that point to them become segments (`merging.py`); an exported graph does the same
+with fixed shapes (`exporting.py`), several views of an image become one (`views.py`).
+"""

@@ -8,10 +8,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pisr_core.models.center_offset.deeplab_decoder import refinement
-from pisr_core.structures import DeepLabPrediction, SemanticPrediction
+from pisr_core.models.center_offset.structures import CenterOffsetPrediction
+from pisr_core.structures import SemanticPrediction
 
 
-class DeepLabHeads(nn.Module):
+class CenterOffsetHeads(nn.Module):
     """One prediction stage of Panoptic-DeepLab.
 
     Args:
@@ -43,8 +44,8 @@ class DeepLabHeads(nn.Module):
         self.offset = _head(instance, instance_head, 2, separable)
 
     def forward(
-        self, features: Float[Tensor, "b c h w"], earlier: DeepLabPrediction | None = None
-    ) -> DeepLabPrediction:
+        self, features: Float[Tensor, "b c h w"], earlier: CenterOffsetPrediction | None = None
+    ) -> CenterOffsetPrediction:
         """S, M and O; the offsets in stride-4 cells.
 
         Args:
@@ -56,7 +57,7 @@ class DeepLabHeads(nn.Module):
         if earlier is not None and not self.instances:
             return replace(earlier, semantic=semantic)
         instance = features[:, instance_share]
-        return DeepLabPrediction(semantic, self.center(instance), self.offset(instance))
+        return CenterOffsetPrediction(semantic, self.center(instance), self.offset(instance))
 
 
 def _head(channels: int, head_channels: int, outputs: int, separable: bool) -> nn.Sequential:

@@ -5,14 +5,12 @@ Cells are those of the stride-4 grid; positions are (y, x).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from pisr_core.structures import DeepLabPrediction, Detections, MaskPrediction
+from pisr_core.models.center_offset.structures import CenterOffsetPrediction
 
 
 def top_centers(center_heatmap: Float[Tensor, "b 1 h w"], k: int) -> tuple[Float[Tensor, "b k"], Int[Tensor, "b k 2"]]:
@@ -62,8 +60,8 @@ def centers_to_maps(
     return (1 - distance / radius).clamp(0, 1) * thing[:, None] * present
 
 
-def deeplab_instances(
-    prediction: DeepLabPrediction,
+def center_instances(
+    prediction: CenterOffsetPrediction,
     thing_ids: tuple[int, ...],
     k: int,
     radius: float,
@@ -90,66 +88,3 @@ def deeplab_instances(
         thing = probabilities[:, ids].sum(dim=1)
     scores, centers = top_centers(prediction.center_heatmap, k)
     return centers_to_maps(scores, centers, prediction.offset[..., ::stride, ::stride], thing, radius, stride)
-
-
-def mask_instances(prediction: MaskPrediction, k: int) -> Float[Tensor, "b k h w"]:
-    """I of mask-based models: the masks of the k most confident queries, each times its confidence, in that order.
-
-    A query's confidence is the probability of its best class, no object left out. There are fewer maps where
-    there are fewer queries.
-    """
-    scores = prediction.class_logits.softmax(dim=2)[..., :-1].amax(dim=2)
-    order = scores.detach().topk(min(k, scores.shape[1])).indices
-    image = torch.arange(scores.shape[0], device=scores.device)[:, None]
-    return prediction.mask_logits[image, order].sigmoid() * scores[image, order][..., None, None]
-
-
-def paste_masks(
-    masks: Float[Tensor, "k m m"],
-    boxes: Float[Tensor, "k 4"],
-    size: tuple[int, int],
-    window: tuple[slice, slice] | None = None,
-) -> Float[Tensor, "k H W"]:
-    """Masks at their places in the image: sampled bilinearly within their boxes, zero outside.
-
-    Bilinear weights along rows and columns are independent, so that the whole is two products of matrices.
-
-    Args:
-        masks: values on a grid that fills the box.
-        boxes: (x1, y1, x2, y2), cells of the result; they may reach beyond it.
-        size: (H, W) of the result.
-        window: rows and columns of it that are wanted; else all.
-    """
-    left, top, right, bottom = boxes.unbind(1)
-    rows, columns = window or (slice(0, size[0]), slice(0, size[1]))
-    along_y = _sampling(top, bottom, rows, masks.shape[1])
-    along_x = _sampling(left, right, columns, masks.shape[2])
-    return along_y @ masks @ along_x.transpose(1, 2)
-
-
-def _sampling(
-    start: Float[Tensor, " k"], end: Float[Tensor, " k"], places: slice, cells: int
-) -> Float[Tensor, "k length m"]:
-    """Along one axis, the bilinear weight of each of a mask's cells at each position of the image."""
-    centers = torch.arange(places.start, places.stop, device=start.device, dtype=start.dtype) + 0.5
-    position = (centers - start[:, None]) / (end - start)[:, None].clamp(min=1e-6) * cells - 0.5
-    grid = torch.arange(cells, device=start.device, dtype=start.dtype)
-    return (1 - (position[:, :, None] - grid).abs()).clamp(min=0)
-
-
-def box_instances(
-    detections: Sequence[Detections], k: int, size: tuple[int, int], stride: int = 4
-) -> Float[Tensor, "b k h w"]:
-    """I of box-based models: the k most confident detections' pasted masks × their scores.
-
-    Args:
-        detections: of each image.
-        k: K; where there are fewer detections the other maps are zero.
-        size: (h, w) of the grid.
-        stride: pixels a cell.
-    """
-    maps = []
-    for found in detections:
-        pasted = paste_masks(found.masks[:k], found.boxes[:k] / stride, size) * found.scores[:k, None, None]
-        maps.append(F.pad(pasted, (0, 0, 0, 0, 0, k - len(pasted))))
-    return torch.stack(maps)

@@ -7,8 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pisr_core.config import LossConfig
+from pisr_core.models.center_offset.structures import CenterOffsetPrediction, CenterOffsetTargets
 from pisr_core.models.denominators import shared_denominator
-from pisr_core.structures import IGNORE_INDEX, DeepLabPrediction, DeepLabTargets
+from pisr_core.structures import IGNORE_INDEX
 
 
 def hard_pixel_cross_entropy(
@@ -47,8 +48,8 @@ def offset_l1(
     return ((offset - target).abs() * weight).sum() / shared_denominator(weight.sum(), at_least=1)
 
 
-def deeplab_losses(
-    prediction: DeepLabPrediction, targets: DeepLabTargets, config: LossConfig
+def center_offset_losses(
+    prediction: CenterOffsetPrediction, targets: CenterOffsetTargets, config: LossConfig
 ) -> dict[str, Float[Tensor, ""]]:
     """One stage's weighted terms, at image resolution in float32; offsets turn from cells into pixels here."""
     size = targets.semantic.shape[-2:]

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pisr_core.config import MergeConfig
+from pisr_core.models.center_offset.structures import CenterOffsetPrediction
 from pisr_core.models.resizing import STRIDE, output_bands, to_output_size
-from pisr_core.structures import VOID_ID, DeepLabPrediction, PanopticResult, PanopticSegmentation, Segment
+from pisr_core.structures import VOID_ID, PanopticResult, PanopticSegmentation, Segment
 
 VOID = -1
 """Label of pixels without a confident prediction."""
@@ -128,7 +129,7 @@ def _distances(points: Float[Tensor, "2 p"], centers: Float[Tensor, "k 2"]) -> F
     return squared.sqrt_()
 
 
-def merge_deeplab(
+def panoptic_labels(
     semantic: Integer[Tensor, "H W"],
     center_heatmap: Float[Tensor, "H W"],
     offset: Float[Tensor, "2 H W"],
@@ -166,7 +167,7 @@ def group_pixels(
     thing_ids: tuple[int, ...],
     stuff_area: int,
 ) -> Groups:
-    """What `merge_deeplab` makes of centres that are found, before each pixel is given its label."""
+    """What `panoptic_labels` makes of centres that are found, before each pixel is given its label."""
     classes = semantic.flatten().int()
     n = max(int(classes.max()), *thing_ids, 0) + 1
     is_thing = torch.zeros(n, dtype=torch.bool, device=classes.device)
@@ -202,8 +203,8 @@ def _instance_labels(votes: Int[Tensor, "k n"]) -> Int[Tensor, " k"]:
     return winner * LABEL_DIVISOR + number
 
 
-def deeplab_panoptic(
-    prediction: DeepLabPrediction,
+def center_offset_panoptic(
+    prediction: CenterOffsetPrediction,
     index: int,
     input_size: tuple[int, int],
     output_size: tuple[int, int],

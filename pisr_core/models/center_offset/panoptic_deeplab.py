@@ -12,7 +12,7 @@ from torch import Tensor
 from pisr_core.backbones import Backbone
 from pisr_core.config import Config
 from pisr_core.models.center_offset.deeplab_decoder import DeepLabDecoder
-from pisr_core.models.center_offset.heads import DeepLabHeads
+from pisr_core.models.center_offset.heads import CenterOffsetHeads
 from pisr_core.models.center_offset.model import CenterOffsetModel
 from pisr_core.relations import build_relation
 from pisr_core.structures import Category
@@ -34,7 +34,7 @@ class PanopticDeepLab(CenterOffsetModel):
         self.semantic_decoder = DeepLabDecoder(self.backbone.stages, semantic, deeplab)
         self.instance_decoder = DeepLabDecoder(self.backbone.stages, instance, deeplab)
         heads = partial(
-            DeepLabHeads,
+            CenterOffsetHeads,
             num_classes=n,
             shares=(slice(0, semantic.channels), slice(semantic.channels, semantic.channels + instance.channels)),
             head_channels=(semantic.head_channels, instance.head_channels),

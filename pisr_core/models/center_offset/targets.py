@@ -10,11 +10,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pisr_core.config import TargetConfig
-from pisr_core.pixel_runs import find_runs
-from pisr_core.structures import IGNORE_INDEX, DeepLabTargets, PanopticSegmentation
+from pisr_core.models.center_offset.structures import CenterOffsetTargets
+from pisr_core.structures import IGNORE_INDEX, PanopticSegmentation
 
 
-class DeepLabTargetGenerator:
+class CenterOffsetTargetGenerator:
     """Turns panoptic annotations into the targets of the semantic, centre and offset heads.
 
     Args:
@@ -30,14 +30,14 @@ class DeepLabTargetGenerator:
         squares = distance[:, None] ** 2 + distance[None, :] ** 2
         self._gaussian = np.exp(-squares / (2 * config.sigma**2)).astype(np.float32)
 
-    def __call__(self, panoptic: PanopticSegmentation) -> DeepLabTargets:
+    def __call__(self, panoptic: PanopticSegmentation) -> CenterOffsetTargets:
         """Targets of one image, (…, H, W) without a batch dimension.
 
         Every segment of a thing class, crowds too, gives a centre and offsets; weights may leave crowds out.
         Segments without pixels give nothing.
         """
         config = self.config
-        owner = segment_index(panoptic)
+        owner = panoptic.segment_index()
         classes = np.array([s.category for s in panoptic.segments] + [IGNORE_INDEX], dtype=np.int64)
         crowd = np.array([s.iscrowd for s in panoptic.segments] + [False])
         thing = np.isin(classes, self.thing_ids)
@@ -55,7 +55,7 @@ class DeepLabTargetGenerator:
             """A value per segment → one per pixel."""
             return torch.from_numpy(values[owner])
 
-        return DeepLabTargets(
+        return CenterOffsetTargets(
             semantic=spread(np.where(unlabelled, IGNORE_INDEX, classes)),
             semantic_weight=spread(np.where(small, config.small_instance_weight, 1).astype(np.float32)),
             center=torch.from_numpy(self._heatmap(centers[instance], owner.shape)),
@@ -82,14 +82,6 @@ class DeepLabTargetGenerator:
 def gaussian_radius(sigma: float) -> int:
     """Pixels from a centre's Gaussian's peak to the edge of its window, ⌊3σ + 1⌋."""
     return int(3 * sigma + 1)
-
-
-def segment_index(panoptic: PanopticSegmentation) -> Int[np.ndarray, "H W"]:
-    """Position of each pixel's segment in `panoptic.segments`; their number for pixels of none (void)."""
-    runs = find_runs(panoptic.ids)
-    positions = {segment.id: position for position, segment in enumerate(panoptic.segments)}
-    void = len(panoptic.segments)
-    return runs.paint(np.array([positions.get(i, void) for i in runs.present.tolist()], dtype=np.int64))
 
 
 def mass_centers(owner: Int[np.ndarray, "H W"], areas: Int[np.ndarray, " s"]) -> Float[np.ndarray, "s 2"]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pisr_core.backbones import Backbone
 from pisr_core.config import Config
-from pisr_core.models.center_offset.heads import DeepLabHeads
+from pisr_core.models.center_offset.heads import CenterOffsetHeads
 from pisr_core.models.center_offset.model import CenterOffsetModel
 from pisr_core.models.center_offset.upernet_decoder import UPerNetDecoder
 from pisr_core.relations import build_relation
@@ -34,7 +34,7 @@ class UPerNet(CenterOffsetModel):
         n, upernet = len(categories), config.upernet
         self.decoder = UPerNetDecoder(self.backbone.stages, upernet)
         heads = partial(
-            DeepLabHeads,
+            CenterOffsetHeads,
             num_classes=n,
             shares=(slice(0, upernet.channels), slice(0, upernet.channels)),
             head_channels=(upernet.semantic_head_channels, upernet.instance_head_channels),

@@ -13,7 +13,7 @@ from torchvision.ops import sigmoid_focal_loss
 from pisr_core.config import MaskFormerConfig
 from pisr_core.models.denominators import shared_denominator
 from pisr_core.models.queries.matching import FOCAL_ALPHA, FOCAL_GAMMA, match
-from pisr_core.structures import MaskPrediction, MaskTargets
+from pisr_core.models.queries.structures import MaskPrediction, MaskTargets
 
 
 def mask_losses(

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from pisr_core.config import MaskFormerConfig
 from pisr_core.models.queries.pixel_decoder import init_convolution
+from pisr_core.models.queries.structures import MaskPrediction
 from pisr_core.models.queries.transformer import DecoderLayer, init_xavier, sine_positions
-from pisr_core.structures import MaskPrediction
 
 
 class TransformerDecoder(nn.Module):

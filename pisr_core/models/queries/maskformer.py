@@ -12,21 +12,15 @@ from torch import Tensor
 from pisr_core.backbones import Backbone, build_backbone
 from pisr_core.config import Config
 from pisr_core.models.base import TwoStageModel
-from pisr_core.models.center_offset.instances import mask_instances
+from pisr_core.models.queries.instances import mask_instances
 from pisr_core.models.queries.losses import mask_losses
 from pisr_core.models.queries.mask_decoder import MaskHeads, TransformerDecoder
 from pisr_core.models.queries.merging import mask_panoptic, semantic_inference
 from pisr_core.models.queries.pixel_decoder import PixelDecoder
+from pisr_core.models.queries.structures import MaskOutput, MaskPrediction, MaskTargets
 from pisr_core.models.queries.targets import MaskTargetGenerator
 from pisr_core.relations import build_relation
-from pisr_core.structures import (
-    Category,
-    MaskFormerOutput,
-    MaskPrediction,
-    MaskTargets,
-    PanopticResult,
-    SemanticPrediction,
-)
+from pisr_core.structures import Category, PanopticResult, SemanticPrediction
 
 SMALLEST_PROBABILITY = 1e-6
 """Floor of the probabilities whose logarithm stands for S's logits."""
@@ -68,17 +62,17 @@ class MaskFormer(TwoStageModel):
         queries = self.transformer_decoder(context)
         return features, queries, self.initial_heads(queries, features)
 
-    def second_stage(self, first: FirstStage) -> MaskFormerOutput:
+    def second_stage(self, first: FirstStage) -> MaskOutput:
         """The relation and the final heads, as far as the model has them."""
         features, queries, (*auxiliary, initial) = first
         if self.relation is None or self.final_heads is None:
-            return MaskFormerOutput(final=initial, auxiliary=tuple(auxiliary))
+            return MaskOutput(final=initial, auxiliary=tuple(auxiliary))
         semantic, instances = self.semantic(initial), self.instances(initial)
         if self.config.relation.detach:
             semantic, instances = semantic.detach(), instances.detach()
         relational = self.relation(features, semantic, instances)
         (final,) = self.final_heads(queries[-1:], relational)
-        return MaskFormerOutput(final, tuple(auxiliary), initial, instances)
+        return MaskOutput(final, tuple(auxiliary), initial, instances)
 
     def semantic(self, prediction: MaskPrediction) -> SemanticPrediction:
         """S: what all queries together say of each class. Unlike a softmax it does not add up to 1."""
@@ -94,7 +88,7 @@ class MaskFormer(TwoStageModel):
         """A class and a mask for each segment."""
         return MaskTargetGenerator()
 
-    def losses(self, output: MaskFormerOutput, targets: MaskTargets) -> dict[str, Float[Tensor, ""]]:
+    def losses(self, output: MaskOutput, targets: MaskTargets) -> dict[str, Float[Tensor, ""]]:
         """The weighted terms of Eq. 1; their sum is L.
 
         Every decoder layer is supervised. With a relation all of them are the first stage, weighted with γ;
@@ -110,7 +104,7 @@ class MaskFormer(TwoStageModel):
 
     def panoptic(
         self,
-        output: MaskFormerOutput,
+        output: MaskOutput,
         input_sizes: Sequence[tuple[int, int]],
         output_sizes: Sequence[tuple[int, int]],
     ) -> list[PanopticResult]:

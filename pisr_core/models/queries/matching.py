@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pisr_core.config import MaskFormerConfig
-from pisr_core.structures import MaskPrediction, MaskTargets
+from pisr_core.models.queries.structures import MaskPrediction, MaskTargets
 
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2
 """The focal loss's weight of pixels inside a mask, and its exponent."""

@@ -11,8 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pisr_core.config import MaskFormerConfig
+from pisr_core.models.queries.structures import MaskPrediction
 from pisr_core.models.resizing import output_bands
-from pisr_core.structures import VOID_ID, MaskPrediction, PanopticResult, PanopticSegmentation, Segment
+from pisr_core.structures import VOID_ID, PanopticResult, PanopticSegmentation, Segment
 
 DROPPED = -1
 """Class of queries that give no segment."""

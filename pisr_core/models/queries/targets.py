@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from pisr_core.models.queries.structures import MaskTargets
 from pisr_core.pixel_runs import find_runs
-from pisr_core.structures import MaskTargets, PanopticSegmentation
+from pisr_core.structures import PanopticSegmentation
 
 
 class MaskTargetGenerator:

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from pisr_core.config import Config, FPNConfig, MergeConfig
+from pisr_core.models.boxes.instances import paste_masks
 from pisr_core.models.boxes.merging import fpn_panoptic, merge_fpn, placement, stack_instances
-from pisr_core.models.center_offset.instances import paste_masks
+from pisr_core.models.boxes.structures import Detections
 from pisr_core.runtime.memory import PeakMemory
-from pisr_core.structures import IGNORE_INDEX, Detections
+from pisr_core.structures import IGNORE_INDEX
 
 
 def whole(masks):

@@ -11,7 +11,8 @@ from torch.nn.parallel import DistributedDataParallel
 from pisr_core.config import BackboneConfig, Config, FPNConfig, LossConfig, RelationConfig
 from pisr_core.errors import ConfigError
 from pisr_core.models import build_model
-from pisr_core.structures import Category, FPNTargets, PanopticSegmentation, Segment
+from pisr_core.models.boxes.structures import FPNTargets
+from pisr_core.structures import Category, PanopticSegmentation, Segment
 
 CATEGORIES = [
     Category(1, "sky", False),

@@ -1,8 +1,9 @@
 import numpy as np
 import torch
 
+from pisr_core.models.boxes.structures import FPNTargets
 from pisr_core.models.boxes.targets import FPNTargetGenerator
-from pisr_core.structures import IGNORE_INDEX, FPNTargets, PanopticSegmentation, Segment
+from pisr_core.structures import IGNORE_INDEX, PanopticSegmentation, Segment
 
 IDS = np.array(
     [

@@ -5,13 +5,14 @@ import pytest
 import torch
 
 from pisr_core.config import LossConfig
-from pisr_core.models.center_offset.losses import center_mse, deeplab_losses, hard_pixel_cross_entropy, offset_l1
-from pisr_core.structures import IGNORE_INDEX, DeepLabPrediction, DeepLabTargets, SemanticPrediction
+from pisr_core.models.center_offset.losses import center_mse, center_offset_losses, hard_pixel_cross_entropy, offset_l1
+from pisr_core.models.center_offset.structures import CenterOffsetPrediction, CenterOffsetTargets
+from pisr_core.structures import IGNORE_INDEX, SemanticPrediction
 
 
 def test_reference_losses(parts_case, record_property):
-    expected = json.loads((parts_case / "deeplab_losses.json").read_text())
-    arrays = {k: torch.from_numpy(v) for k, v in np.load(parts_case / "deeplab_losses.npz").items()}
+    expected = json.loads((parts_case / "center_offset_losses.json").read_text())
+    arrays = {k: torch.from_numpy(v) for k, v in np.load(parts_case / "center_offset_losses.npz").items()}
     for share, value in expected["semantic_hard_pixel_ce"].items():
         loss = hard_pixel_cross_entropy(arrays["logits"], arrays["target"], arrays["pixel_weight"], float(share))
         record_property(f"hard-pixel cross entropy {share}, relative", abs(loss.item() / value - 1))
@@ -46,13 +47,13 @@ def test_pixels_without_label_or_weight_cost_nothing():
 
 
 def test_terms_are_weighted_and_offsets_become_pixels():
-    prediction = DeepLabPrediction(
+    prediction = CenterOffsetPrediction(
         SemanticPrediction.from_logits(torch.zeros(1, 2, 4, 4)),
         torch.ones(1, 1, 4, 4),
         torch.ones(1, 2, 4, 4),
     )
     plane = torch.ones(1, 1, 16, 16)
-    targets = DeepLabTargets(
+    targets = CenterOffsetTargets(
         semantic=torch.zeros(1, 16, 16, dtype=torch.long),
         semantic_weight=plane[0],
         center=0 * plane,
@@ -60,7 +61,7 @@ def test_terms_are_weighted_and_offsets_become_pixels():
         offset=plane.expand(1, 2, 16, 16),
         offset_weight=plane,
     )
-    terms = deeplab_losses(prediction, targets, LossConfig(semantic=2.0, center=200.0, offset=0.01))
+    terms = center_offset_losses(prediction, targets, LossConfig(semantic=2.0, center=200.0, offset=0.01))
     assert terms["semantic"].item() == pytest.approx(2 * np.log(2))
     assert terms["center"].item() == pytest.approx(200.0)
     assert terms["offset"].item() == pytest.approx(0.01 * 2 * 3)  # one cell is four pixels, one too few is asked

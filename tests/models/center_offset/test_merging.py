@@ -5,16 +5,18 @@ import pytest
 import torch
 
 from pisr_core.config import MergeConfig
+from pisr_core.models.center_offset import merging
 from pisr_core.models.center_offset.merging import (
     LABEL_DIVISOR,
     VOID,
     Groups,
-    deeplab_panoptic,
+    center_offset_panoptic,
     find_centers,
-    merge_deeplab,
     nearest_centers,
+    panoptic_labels,
 )
-from pisr_core.structures import DeepLabPrediction, SemanticPrediction
+from pisr_core.models.center_offset.structures import CenterOffsetPrediction
+from pisr_core.structures import SemanticPrediction
 
 
 def test_reference_merging(parts_case, record_property):
@@ -22,7 +24,7 @@ def test_reference_merging(parts_case, record_property):
     arrays = np.load(parts_case / "deeplab_merge.npz")
     assert config["label_divisor"] == LABEL_DIVISOR and config["void_label"] == VOID
     for case in range(config["cases"]):
-        labels = merge_deeplab(
+        labels = panoptic_labels(
             torch.from_numpy(arrays[f"semantic_{case}"]).long(),
             torch.from_numpy(arrays[f"center_{case}"]).float(),
             torch.from_numpy(arrays[f"offset_{case}"]).float(),
@@ -40,7 +42,7 @@ def test_reference_merging(parts_case, record_property):
 @pytest.mark.parametrize(("count", "noise"), [(1, 0.0), (7, 2.0), (40, 30.0), (40, 300.0)])
 def test_nearest_centers_are_those_of_all_distances(monkeypatch, count, noise):
     """Wherever pixels point, the image's edges and far outside too, and whatever the chunks."""
-    monkeypatch.setattr(deeplab, "CPU_CHUNK", 500)
+    monkeypatch.setattr(merging, "CPU_CHUNK", 500)
     size = (90, 130)
     centers = torch.stack([torch.randint(0, side, (count,)) for side in size], dim=1)
     points = centers[torch.randint(0, count, (3000,))].T + noise * torch.randn(2, 3000)
@@ -64,7 +66,7 @@ def test_a_mean_over_many_pixels_is_accurate():
     """In single precision 0.9 added 10⁷ times would grow by 1 each time in the end."""
     groups = Groups(torch.zeros(2500, 4000, dtype=torch.long), torch.tensor([0]), torch.tensor([10**7]))
     probability = torch.full((2500, 4000), 0.9)
-    (segment,) = deeplab._segmentation(groups, probability, torch.zeros(2500, 4000), ()).segments
+    (segment,) = merging._segmentation(groups, probability, torch.zeros(2500, 4000), ()).segments
     assert segment.score == pytest.approx(0.9)
 
 
@@ -87,7 +89,7 @@ def test_peaks_are_those_of_max_pooling(nms_kernel):
 
 def merge(semantic, center, offset, **changes):
     settings = dict(center_threshold=0.1, nms_kernel=3, top_k=10, stuff_area=3) | changes
-    return merge_deeplab(semantic, center, offset, (2, 3), **settings)
+    return panoptic_labels(semantic, center, offset, (2, 3), **settings)
 
 
 def test_majority_vote_small_stuff_and_numbers_within_classes():
@@ -123,8 +125,8 @@ def test_result_of_a_perfect_prediction(size):
         offset[0, 0][inside], offset[0, 1][inside] = (y - rows)[inside].float(), (x - columns)[inside].float()
         center[0, 0, y, x] = 0.8
         center[0, 0, y + 1, x], center[0, 0, y, x + 1] = 0.3, 0.2  # one highest pixel once upsampled
-    prediction = DeepLabPrediction(SemanticPrediction.from_logits(logits), center, offset)
-    result = deeplab_panoptic(prediction, 0, (32, 48), size, (1, 2), MergeConfig(nms_kernel=3))
+    prediction = CenterOffsetPrediction(SemanticPrediction.from_logits(logits), center, offset)
+    result = center_offset_panoptic(prediction, 0, (32, 48), size, (1, 2), MergeConfig(nms_kernel=3))
     segments = result.panoptic.segments
     assert result.panoptic.ids.shape == size and result.panoptic.ids.min() == 1
     assert [segment.category for segment in segments] == [0, 1, 2]

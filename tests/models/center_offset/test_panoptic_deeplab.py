@@ -6,7 +6,8 @@ import torch
 from pisr_core.config import BackboneConfig, BranchConfig, Config, DeepLabConfig, LossConfig, RelationConfig
 from pisr_core.errors import ConfigError
 from pisr_core.models import build_model
-from pisr_core.structures import IGNORE_INDEX, Category, DeepLabTargets
+from pisr_core.models.center_offset.structures import CenterOffsetTargets
+from pisr_core.structures import IGNORE_INDEX, Category
 
 CATEGORIES = [
     Category(1, "sky", False),
@@ -27,9 +28,9 @@ def model_with(relation: str, **changes):
     return build_model(config, CATEGORIES)
 
 
-def targets(batch=2, size=64) -> DeepLabTargets:
+def targets(batch=2, size=64) -> CenterOffsetTargets:
     plane = torch.ones(batch, 1, size, size)
-    return DeepLabTargets(
+    return CenterOffsetTargets(
         semantic=torch.randint(0, 4, (batch, size, size)),
         semantic_weight=plane[:, 0],
         center=torch.rand_like(plane),

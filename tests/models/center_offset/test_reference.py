@@ -11,7 +11,7 @@ import torch
 from pisr_core.backbones import Backbone, set_multi_grid
 from pisr_core.config import BackboneConfig, BranchConfig, Config, DeepLabConfig, MergeConfig, RelationConfig
 from pisr_core.models import PanopticDeepLab
-from pisr_core.models.center_offset.merging import merge_deeplab
+from pisr_core.models.center_offset.merging import panoptic_labels
 from pisr_core.structures import Category
 from pisr_core.weights.detectron2 import from_detectron2_deeplab, read_detectron2
 from pisr_core.weights.importing import load_public_weights
@@ -102,7 +102,7 @@ def test_panoptic_map_equals_the_public_models(reference, record_property):
             "offset": output.final.offset * 4,
         }.items()
     }
-    labels = merge_deeplab(
+    labels = panoptic_labels(
         maps["semantic"].argmax(0),
         maps["center"][0],
         maps["offset"],

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from pisr_core.config import TargetConfig
-from pisr_core.models.center_offset.targets import DeepLabTargetGenerator
+from pisr_core.models.center_offset.targets import CenterOffsetTargetGenerator
 from pisr_core.structures import IGNORE_INDEX, PanopticSegmentation, Segment
 
 
 def generator(**settings):
     """Class 0 is stuff, class 1 a thing."""
-    return DeepLabTargetGenerator(TargetConfig(**settings), thing_ids=(1,))
+    return CenterOffsetTargetGenerator(TargetConfig(**settings), thing_ids=(1,))
 
 
 def map_of(rows, *segments):
@@ -29,7 +29,7 @@ def test_equals_the_reference_case(parts_case, record_property):
     # The defaults' types: JSON does not tell 8 from 8.0.
     known = [field for field in fields(TargetConfig) if field.name in settings]
     values = {field.name: type(field.default)(settings[field.name]) for field in known}
-    targets = DeepLabTargetGenerator(TargetConfig(**values), settings["thing_ids"])(
+    targets = CenterOffsetTargetGenerator(TargetConfig(**values), settings["thing_ids"])(
         PanopticSegmentation(expected["panoptic"], segments)
     )
     names = {

@@ -6,8 +6,9 @@ from torch import nn
 
 from pisr_core.config import BackboneConfig, Config, RelationConfig, UPerNetConfig
 from pisr_core.models import build_model
+from pisr_core.models.center_offset.structures import CenterOffsetTargets
 from pisr_core.models.center_offset.upernet_decoder import PyramidPooling
-from pisr_core.structures import Category, DeepLabTargets
+from pisr_core.structures import Category
 
 CATEGORIES = [Category(1, "sky", False), Category(5, "car", True), Category(7, "dog", True)]
 SMALL = Config(
@@ -42,7 +43,7 @@ def test_pooling_by_hand():
 def test_a_step_lowers_the_loss_and_predictions_fit_the_image(relation):
     model = model_with(relation)
     images, plane = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8), torch.ones(2, 1, 64, 96)
-    truth = DeepLabTargets(
+    truth = CenterOffsetTargets(
         semantic=torch.randint(0, 3, (2, 64, 96)),
         semantic_weight=plane[:, 0],
         center=torch.rand_like(plane),

@@ -6,7 +6,8 @@ import torch
 from pisr_core.config import BackboneConfig, Config, LossConfig, MaskFormerConfig, RelationConfig
 from pisr_core.errors import ConfigError
 from pisr_core.models import build_model
-from pisr_core.structures import Category, MaskTargets
+from pisr_core.models.queries.structures import MaskTargets
+from pisr_core.structures import Category
 
 CATEGORIES = [Category(1, "sky", False), Category(2, "road", False), Category(5, "car", True)]
 SMALL = Config(

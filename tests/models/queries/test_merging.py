@@ -6,7 +6,7 @@ import torch
 
 from pisr_core.config import MaskFormerConfig
 from pisr_core.models.queries.merging import mask_panoptic, merge_masks, semantic_inference
-from pisr_core.structures import MaskPrediction
+from pisr_core.models.queries.structures import MaskPrediction
 
 CAR, SKY, NOTHING = 0, 1, 2
 

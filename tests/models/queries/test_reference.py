@@ -15,7 +15,8 @@ from pisr_core.models import MaskFormer
 from pisr_core.models.queries.losses import mask_losses
 from pisr_core.models.queries.matching import match
 from pisr_core.models.queries.merging import semantic_inference
-from pisr_core.structures import Category, MaskTargets
+from pisr_core.models.queries.structures import MaskTargets
+from pisr_core.structures import Category
 from pisr_core.weights.detectron2 import from_detectron2_maskformer, read_detectron2
 from pisr_core.weights.importing import load_public_weights
 

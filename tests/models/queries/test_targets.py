@@ -1,8 +1,9 @@
 import numpy as np
 import torch
 
+from pisr_core.models.queries.structures import MaskTargets
 from pisr_core.models.queries.targets import MaskTargetGenerator
-from pisr_core.structures import MaskTargets, PanopticSegmentation, Segment
+from pisr_core.structures import PanopticSegmentation, Segment
 
 
 def test_each_segment_but_crowds_and_absent_ones():
