@@ -86,9 +86,3 @@ class Config:
     def __post_init__(self) -> None:
         is_name = self.name not in (".", "..") and not set(self.name) & set("/\\\0") and len(self.name) <= 100
         check(is_name, "name", self.name, "a name for files: at most 100 characters without / and \\")
-        check(
-            self.relation.final_heads == "all" or self.architecture in ("panoptic_deeplab", "upernet"),
-            "relation.final_heads",
-            self.relation.final_heads,
-            f"{self.architecture} has no such heads; use all",
-        )

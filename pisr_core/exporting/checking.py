@@ -11,7 +11,7 @@ from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
 from pisr_core.exporting.formats import Runner
-from pisr_core.exporting.networks import ExportableNetwork
+from pisr_core.models.exportable import ExportableNetwork
 
 TOLERANCE = 1e-3
 """Of numbers: the largest difference, as a share of the output's largest magnitude."""

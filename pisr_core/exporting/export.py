@@ -16,9 +16,9 @@ from pisr_core.data.scenes import SceneDataset
 from pisr_core.errors import ConfigError, ExportError
 from pisr_core.exporting.checking import Deviation, check_batches, compare
 from pisr_core.exporting.formats import FORMATS, Format
-from pisr_core.exporting.networks import ExportableNetwork, network_kind
 from pisr_core.exporting.tracing import INPUT, trace
 from pisr_core.models import PanopticModel
+from pisr_core.models.exportable import ExportableNetwork
 from pisr_core.runtime.atomic import written_whole
 
 PICTURES = 2
@@ -84,8 +84,8 @@ def export_model(
         ExportError: the model cannot be exported or the file deviates from it. `path` is left as it was.
         DataError: an image cannot be read.
     """
-    network = network_kind(model)(model.eval(), request.merging)
-    check_size(request.size, model.size_divisor, network.smallest(model))
+    network = model.eval().network.exportable(request.merging)
+    check_size(request.size, model.size_divisor, network.smallest)
     kind: Format = FORMATS[request.format]()
     pictures = _pictures(images, request.size)
     batch = request.batch or (None if network.free_batch else 1)
@@ -110,7 +110,7 @@ def export_model(
 def default_size(model: PanopticModel) -> tuple[int, int]:
     """(H, W) of the training crop, brought to what the model takes."""
     height, width = model.config.data.crop
-    return _fitting((height, width), model.size_divisor, network_kind(model).smallest(model))
+    return _fitting((height, width), model.size_divisor, model.network.exportable(merging=False).smallest)
 
 
 def check_size(size: tuple[int, int], divisor: int, smallest: int) -> None:

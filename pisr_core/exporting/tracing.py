@@ -9,8 +9,8 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from pisr_core.errors import ExportError
-from pisr_core.exporting.networks import ExportableNetwork
 from pisr_core.exporting.pooling import decompose_adaptive_pooling
+from pisr_core.models.exportable import ExportableNetwork
 
 INPUT = "images"
 

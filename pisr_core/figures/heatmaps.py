@@ -18,7 +18,6 @@ from pisr_core.figures.picture_pages import PicturePage, PictureReport, draw_ima
 from pisr_core.inference.mode import inference
 from pisr_core.inference.predict import predict_sample
 from pisr_core.models import PanopticModel
-from pisr_core.models.boxes.panoptic_fpn import PanopticFPN
 from pisr_core.relations.pisr import PISR
 from pisr_core.structures import Category, Sample
 from pisr_core.visualization.differences import differing_pixels, largest_regions
@@ -30,7 +29,7 @@ from pisr_core.visualization.heatmaps import (
     largest_classes,
 )
 from pisr_core.visualization.overlay import overlay
-from pisr_core.visualization.stages import ImageMaps, stage_maps
+from pisr_core.visualization.stages import ImageMaps
 from pisr_core.visualization.weights import draw_weights
 
 INSTANCE_COLUMNS = 4
@@ -54,7 +53,7 @@ def gather_maps(model: PanopticModel, sample: Sample, device: torch.device) -> I
         weights = signals = None
         if isinstance(relation, PISR):
             features, _, instances = inputs[0]
-            rows = _category_rows(model, instances.shape[1])
+            rows = model.network.relation_rows(instances.shape[1])
             encodings, omega = relation.weighted_encodings(*inputs[0])
             weights = None if omega is None else omega[0, rows]
             signals = relation.attention.spatial_panoptic_features(encodings, features)[0, rows]
@@ -62,20 +61,11 @@ def gather_maps(model: PanopticModel, sample: Sample, device: torch.device) -> I
             image=host_image(sample),
             input_size=batch.input_sizes[0],
             panoptic=result.panoptic,
-            final=stage_maps(model, output.final),
-            initial=None if output.initial is None else stage_maps(model, output.initial),
+            final=model.network.stage_maps(output.final),
+            initial=None if output.initial is None else model.network.stage_maps(output.initial),
             weights=weights,
             signals=signals,
         )
-
-
-def _category_rows(model: PanopticModel, k: int) -> list[int]:
-    """The relation's row of each class and each instance: in Panoptic FPN all thing classes share the first."""
-    if not isinstance(model, PanopticFPN):
-        return list(range(len(model.categories) + k))
-    stuff = {category: row for row, category in enumerate(model.stuff_ids, start=1)}
-    classes = [stuff.get(category, 0) for category in range(len(model.categories))]
-    return [*classes, *range(1 + len(stuff), 1 + len(stuff) + k)]
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -16,10 +15,10 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from pisr_core.errors import ConfigError
 from pisr_core.models import PanopticModel
-from pisr_core.models.compiling import Compilation, parts_to_compile
+from pisr_core.models.compiling import Compilation
+from pisr_core.models.wrapped import WrappedModel
 from pisr_core.relations import PISR
 from pisr_core.runtime.device import warn_of_emulation
-from pisr_core.structures import PanopticResult, TargetGenerator
 
 PRECISIONS: dict[str, torch.dtype | None] = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 """What autocast computes in, by the words of `train.precision`."""
@@ -30,7 +29,7 @@ NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d, FrozenBatchNormAct2d)
 Module = TypeVar("Module", bound=nn.Module)
 
 
-class FastModel(PanopticModel):
+class FastModel(WrappedModel):
     """A copy of a trained model that predicts the same, faster; it does not train.
 
     In float32 its predictions differ by rounding only, for a batch norm's scale moves into the convolution's weights.
@@ -45,21 +44,15 @@ class FastModel(PanopticModel):
     """
 
     def __init__(self, model: PanopticModel, precision: str = "no", compiled: bool = False) -> None:
-        super().__init__(model.config, model.categories)
-        device = next(model.parameters()).device
         check_precision(precision)
+        super().__init__(fold_batch_norms(copy.deepcopy(model).eval()).to(memory_format=torch.channels_last))
+        device = next(model.parameters()).device
         warn_of_emulation(device, precision)
         self.dtype = PRECISIONS[precision]
-        self.model = fold_batch_norms(copy.deepcopy(model).eval()).to(memory_format=torch.channels_last)
         self.requires_grad_(False)
         # CUDA graphs replay a whole forward pass; predictions are merged before the next one overwrites them.
         mode = "reduce-overhead" if device.type == "cuda" else "default"
-        self._compilation = Compilation(parts_to_compile(self.model), mode) if compiled else None
-
-    @property
-    def size_divisor(self) -> int:
-        """Image sides are multiples of this many pixels."""
-        return self.model.size_divisor
+        self._compilation = Compilation(self.network.parts_to_compile(), mode) if compiled else None
 
     def forward(self, images: Shaped[Tensor, "b 3 H W"]) -> Any:
         """The model's output for RGB images with values in 0–255."""
@@ -69,20 +62,6 @@ class FastModel(PanopticModel):
                 return self.model(images)
             torch.compiler.cudagraph_mark_step_begin()
             return self._compilation.run(lambda: self.model(images))
-
-    def panoptic(
-        self, output: Any, input_sizes: Sequence[tuple[int, int]], output_sizes: Sequence[tuple[int, int]]
-    ) -> list[PanopticResult]:
-        """The panoptic map of each image of a padded batch, resized to `output_sizes`."""
-        return self.model.panoptic(output, input_sizes, output_sizes)
-
-    def target_generator(self) -> TargetGenerator:
-        """That of the model."""
-        return self.model.target_generator()
-
-    def losses(self, output: Any, targets: Any) -> dict[str, Float[Tensor, ""]]:
-        """Not defined."""
-        raise NotImplementedError("a model with folded batch norms does not train")
 
 
 def check_precision(precision: str) -> None:

@@ -26,13 +26,15 @@ def build_model(config: Config, categories: Sequence[Category]) -> TwoStageModel
     """The model of a config for a dataset's categories.
 
     Raises:
-        ConfigError: an unknown architecture, or a dataset without categories.
+        ConfigError: an unknown architecture, a setting that means nothing to it, or a dataset without categories.
     """
     if config.architecture not in MODELS:
         raise ConfigError(f"architecture = {config.architecture!r}: choose one of {', '.join(MODELS)}.")
     if not categories:
         raise ConfigError("a model needs at least one category; the dataset has none.")
-    return MODELS[config.architecture](config, categories)
+    kind = MODELS[config.architecture]
+    kind.check_config(config)
+    return kind(config, categories)
 
 
 __all__ = [

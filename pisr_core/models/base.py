@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from pisr_core.backbones import PIXEL_MEAN, PIXEL_STD
-from pisr_core.config import Config
+from pisr_core.config import Config, check
+from pisr_core.errors import ExportError
+from pisr_core.models.exportable import ExportableNetwork
+from pisr_core.models.stage_maps import StageMaps
+from pisr_core.models.views import View
+from pisr_core.relations import Relation
 from pisr_core.structures import Category, PanopticResult, TargetGenerator, thing_ids
+
+Losses = dict[str, Float[Tensor, ""]]
+"""The weighted terms of a loss."""
 
 
 class PanopticModel(nn.Module, ABC):
@@ -34,6 +42,11 @@ class PanopticModel(nn.Module, ABC):
 
     @property
     @abstractmethod
+    def network(self) -> TwoStageModel:
+        """The trained network itself, without what is wrapped around it."""
+
+    @property
+    @abstractmethod
     def size_divisor(self) -> int:
         """Image sides are multiples of this many pixels."""
 
@@ -46,7 +59,7 @@ class PanopticModel(nn.Module, ABC):
         """What turns an annotation into the targets that `losses` reads."""
 
     @abstractmethod
-    def losses(self, output: Any, targets: Any) -> dict[str, Float[Tensor, ""]]:
+    def losses(self, output: Any, targets: Any) -> Losses:
         """The weighted terms of Eq. 1; their sum is L."""
 
     @abstractmethod
@@ -56,11 +69,54 @@ class PanopticModel(nn.Module, ABC):
         input_sizes: Sequence[tuple[int, int]],
         output_sizes: Sequence[tuple[int, int]],
     ) -> list[PanopticResult]:
-        """The panoptic map of each image of a padded batch, resized to `output_sizes`."""
+        """The panoptic map of each image of a padded batch.
+
+        Args:
+            output: of `forward`.
+            input_sizes: (H, W) of each image without its padding, pixels.
+            output_sizes: (H, W) that each result shall have.
+        """
 
 
 class TwoStageModel(PanopticModel):
-    """First predictions, the relation, final predictions: Fig. 2."""
+    """First predictions, the relation, final predictions: Fig. 2.
+
+    Those who inherit give it a `backbone`, the modules named in `decoders`, `initial_heads`, and `relation` and
+    `final_heads`, which are `None` for a base model.
+
+    Attributes:
+        decoders: names of the modules between backbone and heads.
+        fixed_shapes: whether all that it computes has shapes that follow from the images' alone. Heads that choose
+            boxes have not: they are neither compiled nor computed twice to save memory, and need real numbers.
+        merges_views: whether predictions from several views of an image have a mean.
+    """
+
+    decoders: ClassVar[tuple[str, ...]]
+    fixed_shapes: ClassVar[bool] = True
+    merges_views: ClassVar[bool] = False
+
+    relation: Relation | None
+
+    @classmethod
+    def check_config(cls, config: Config) -> None:
+        """Raises `ConfigError` for settings that mean nothing here."""
+        choice = config.relation.final_heads
+        check(choice == "all", "relation.final_heads", choice, f"{config.architecture} has no such heads; use all")
+
+    @classmethod
+    def instance_limit(cls, config: Config) -> tuple[int, str] | None:
+        """The most instances that an image can have, and the setting that says so; `None` without a limit."""
+        return None
+
+    @classmethod
+    def busiest(cls, config: Config) -> Config:
+        """The settings with which random weights, which are sure of nothing, compute as much as trained ones may."""
+        return config
+
+    @property
+    def network(self) -> TwoStageModel:
+        """Itself."""
+        return self
 
     def forward(self, images: Shaped[Tensor, "b 3 H W"]) -> Any:
         """Both stages' predictions for RGB images with values in 0–255."""
@@ -73,3 +129,70 @@ class TwoStageModel(PanopticModel):
     @abstractmethod
     def second_stage(self, first: Any) -> Any:
         """The relation and the final heads, as far as the model has them; I has `config.relation.top_k` maps."""
+
+    def both_stages(self, final: Losses, initial: Losses) -> Losses:
+        """Eq. 1: the final stage's terms, and γ times the initial stage's."""
+        return final | {f"initial_{name}": self.config.loss.gamma * value for name, value in initial.items()}
+
+    def panoptic(
+        self,
+        output: Any,
+        input_sizes: Sequence[tuple[int, int]],
+        output_sizes: Sequence[tuple[int, int]],
+    ) -> list[PanopticResult]:
+        """The panoptic map of each image of a padded batch, see `PanopticModel.panoptic`."""
+        sizes = zip(input_sizes, output_sizes, strict=True)
+        return [self.merge(output.final, index, *pair) for index, pair in enumerate(sizes)]
+
+    @abstractmethod
+    def merge(
+        self, prediction: Any, index: int, input_size: tuple[int, int], output_size: tuple[int, int]
+    ) -> PanopticResult:
+        """The panoptic map of one image of a batch.
+
+        Args:
+            prediction: the final stage's, in evaluation mode.
+            index: of the image in the batch.
+            input_size: (H, W) of the image without its padding, pixels.
+            output_size: (H, W) of the result.
+        """
+
+    @abstractmethod
+    def stage_maps(self, prediction: Any) -> StageMaps:
+        """What one stage predicts for a batch of one image, in terms that all architectures share."""
+
+    def relation_rows(self, k: int) -> list[int]:
+        """The relation's row of each class and of each of k instances."""
+        return list(range(len(self.categories) + k))
+
+    def undo_view(self, prediction: Any, view: View) -> Any:
+        """A stage's prediction from a view, on the images' grid and in their pixels."""
+        raise NotImplementedError(f"{type(self).__name__} does not merge views")
+
+    def mean_of_views(self, predictions: Sequence[Any]) -> Any:
+        """One prediction from those of several views, on the images' grid."""
+        raise NotImplementedError(f"{type(self).__name__} does not merge views")
+
+    def exportable(self, merging: bool) -> ExportableNetwork:
+        """What is exported of the model.
+
+        Args:
+            merging: give the panoptic map; else the final stage's predictions.
+
+        Raises:
+            ExportError: nobody wrote it.
+        """
+        raise ExportError(f"{self.config.architecture} cannot be exported: its graph is not written yet.")
+
+    def parts_to_recompute(self) -> list[nn.Module]:
+        """What activation checkpointing computes twice, beside the backbone's stages."""
+        heads = ("initial_heads", "final_heads") if self.fixed_shapes else ()
+        return self._parts(*self.decoders, "relation", *heads)
+
+    def parts_to_compile(self) -> list[nn.Module]:
+        """The whole model, or those of its parts that see equal shapes in all images."""
+        return [self] if self.fixed_shapes else self._parts("backbone", *self.decoders, "relation")
+
+    def _parts(self, *names: str) -> list[nn.Module]:
+        modules: Mapping[str, nn.Module | None] = self._modules
+        return [part for name in names if (part := modules[name]) is not None]

@@ -9,12 +9,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import nn
 
-from pisr_core.models import PanopticModel
-
 log = logging.getLogger(__name__)
-
-COMPILED_PARTS = {"panoptic_fpn": ("backbone", "pyramid", "semantic_branch", "relation")}
-"""What is compiled of architectures whose other parts see another number of boxes in every image; else the whole."""
 
 Result = TypeVar("Result")
 
@@ -48,14 +43,6 @@ class Compilation:
             self._stance = "force_eager"
         with torch.compiler.set_stance(self._stance):
             return work()
-
-
-def parts_to_compile(model: PanopticModel) -> list[nn.Module]:
-    """The whole model, or those of its parts that see equal sizes in all images."""
-    names = COMPILED_PARTS.get(model.config.architecture)
-    if names is None:
-        return [model]
-    return [part for name in names if isinstance(part := getattr(model, name), nn.Module)]
 
 
 def _of_compiler(error: Exception) -> bool:

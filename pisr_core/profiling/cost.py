@@ -11,7 +11,7 @@ from pisr_core.config import Config
 from pisr_core.data.augmentation import evaluation_size
 from pisr_core.data.categories import known_categories
 from pisr_core.errors import ConfigError
-from pisr_core.models import PanopticModel, build_model
+from pisr_core.models import MODELS, PanopticModel, build_model
 from pisr_core.profiling.operations import OperationCount, count_operations
 from pisr_core.structures import Category
 
@@ -77,13 +77,10 @@ def config_operations(
         config,
         # Frozen norms compute what others do at inference, but as products and sums without a weight.
         backbone=replace(config.backbone, frozen_norms=False),
-        # Random weights are sure of nothing: let as many detections pass as may.
-        fpn=replace(config.fpn, detection_threshold=0.0),
         relation=replace(config.relation, **relation),  # type: ignore[arg-type]
     )
-    # Non-maximum suppression needs real boxes.
-    device = torch.device("cpu" if config.architecture == "panoptic_fpn" else "meta")
-    model = _build(config, categories, device).requires_grad_(False)
+    device = torch.device("meta" if MODELS[config.architecture].fixed_shapes else "cpu")
+    model = _build(MODELS[config.architecture].busiest(config), categories, device).requires_grad_(False)
     height, width = padded_size(size or usual_size(config), model.size_divisor)
     return count_operations(model, torch.full((1, 3, height, width), 128.0, device=device))
 

@@ -54,7 +54,7 @@ class OperationCount:
     """Operations of a forward pass; merging, which follows it, is not part of it.
 
     Attributes:
-        parts: those of each part that has any, in the order of `PARTS`.
+        parts: those of each part that has any, from the backbone on.
         uncounted: output elements of every operation that has no weight (activations, sums, softmax …), by name.
     """
 
@@ -69,13 +69,6 @@ class OperationCount:
 
 PARTS = {
     "backbone": "backbone",
-    "semantic_decoder": "decoder",
-    "instance_decoder": "decoder",
-    "decoder": "decoder",
-    "pixel_decoder": "decoder",
-    "transformer_decoder": "decoder",
-    "pyramid": "decoder",
-    "semantic_branch": "decoder",
     "proposals": "proposals",
     "initial_heads": "initial heads",
     "": "initial heads",
@@ -84,7 +77,9 @@ PARTS = {
     "relation.feature_norm": "attention",
     "final_heads": "final heads",
 }
-"""Parts by the path of their module. What no module of the model does itself makes S and I of the initial heads'
+"""Parts by the path of their module, beside the decoders that a model names.
+
+What no module of the model does itself makes S and I of the initial heads'
 outputs; encodings (and ω) are what PISR does beside its attention."""
 
 
@@ -115,7 +110,7 @@ _MOVES = frozenset(
 def count_operations(model: nn.Module, images: Shaped[Tensor, "b 3 H W"]) -> OperationCount:
     """Operations of one forward pass in evaluation mode.
 
-    The meta device is enough, which computes nothing and needs no memory, except for `panoptic_fpn`.
+    The meta device is enough, which computes nothing and needs no memory, except for models without `fixed_shapes`.
 
     Args:
         model: one of ours, or another whose parts have the same names. Its parameters must not ask for gradients, for
@@ -134,12 +129,13 @@ def count_operations(model: nn.Module, images: Shaped[Tensor, "b 3 H W"]) -> Ope
 def _by_part(counts: Mapping[str, Mapping[Any, int]], model: nn.Module) -> dict[str, Operations]:
     """From torch's counts, which hold a module's children too, to those of each part alone."""
     root = type(model).__name__
-    paths = {path: _operations(counts.get(f"{root}.{path}" if path else "Global", {})) for path in PARTS}
-    # Other relations have no parts of their own.
-    names = PARTS if isinstance(getattr(model, "relation", None), PISR) else PARTS | {"relation": "relation"}
+    names = {"backbone": "backbone"} | dict.fromkeys(getattr(model, "decoders", ()), "decoder") | PARTS
+    if not isinstance(getattr(model, "relation", None), PISR):  # other relations have no parts of their own
+        names["relation"] = "relation"
+    paths = {path: _operations(counts.get(f"{root}.{path}" if path else "Global", {})) for path in names}
     parts = dict.fromkeys(names.values(), Operations())
     for path, operations in paths.items():
-        children = (paths[child] for child in PARTS if child and child.rpartition(".")[0] == path and child != path)
+        children = (paths[child] for child in names if child and child.rpartition(".")[0] == path and child != path)
         parts[names[path]] += operations - sum(children, Operations())
     return {name: operations for name, operations in parts.items() if operations.total}
 

@@ -20,7 +20,7 @@ from pisr_core.evaluation.evaluate import check_classes
 from pisr_core.inference.load import load_model
 from pisr_core.inference.mode import inference
 from pisr_core.metrics.scores import Scores
-from pisr_core.models import TwoStageModel
+from pisr_core.models import MODELS, TwoStageModel
 from pisr_core.results.plot import Series, draw_plot
 from pisr_core.results.statistics import Summary, summarize
 from pisr_core.results.table import Cell, ResultsTable
@@ -136,13 +136,14 @@ def retraining(study: Study, ks: Sequence[int], reweighting: Sequence[bool]) -> 
         reweighting: with it, without it, or both.
 
     Raises:
-        ConfigError: the preset has fewer queries than the largest K.
+        ConfigError: the preset has fewer instances than the largest K.
     """
     config = study.config((), study.seeds[0])
-    if config.architecture == "maskformer" and max(ks) > config.maskformer.queries:
+    most, setting = MODELS[config.architecture].instance_limit(config) or (max(ks), "")
+    if max(ks) > most:
         raise ConfigError(
-            f"K = {max(ks)}: {study.preset} has {config.maskformer.queries} queries, and so no more instances. "
-            "Give a smaller --range, or more with --set maskformer.queries=N."
+            f"K = {max(ks)}: {study.preset} finds {most} instances at most. Give a smaller --range, or more with "
+            f"--set {setting}=N."
         )
     variants, subjects = [], []
     for weighs in reweighting:

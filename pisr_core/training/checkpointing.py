@@ -12,18 +12,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from pisr_core.models import PanopticModel
-
-PARTS = {
-    "panoptic_deeplab": ("semantic_decoder", "instance_decoder", "initial_heads", "relation", "final_heads"),
-    "panoptic_fpn": ("pyramid", "semantic_branch", "relation"),
-    "maskformer": ("pixel_decoder", "transformer_decoder", "initial_heads", "relation", "final_heads"),
-    "upernet": ("decoder", "initial_heads", "relation", "final_heads"),
-}
-"""What follows the backbone, by architecture; heads that choose boxes are left out, for they keep little."""
+from pisr_core.models import TwoStageModel
 
 
-def checkpoint_activations(model: PanopticModel) -> None:
+def checkpoint_activations(model: TwoStageModel) -> None:
     """Has the backbone's stages, decoders, relation and heads computed once more in the backward pass, in place.
 
     Outputs, gradients and running statistics stay the same, up to rounding. Parameters keep their names.
@@ -33,7 +25,7 @@ def checkpoint_activations(model: PanopticModel) -> None:
         setattr(stage, "forward", partial(_recomputed, stage.forward, norms))  # noqa: B010, mypy knows no other way
 
 
-def stages(model: PanopticModel) -> list[nn.Module]:
+def stages(model: TwoStageModel) -> list[nn.Module]:
     """The backbone's blocks of layers, then the other parts that the model has."""
     backbone = model.get_submodule("backbone")
     blocks = [
@@ -42,8 +34,7 @@ def stages(model: PanopticModel) -> list[nn.Module]:
         # Single layers have little to save, and a list of modules is none.
         if any(True for _ in child.children()) and not isinstance(child, nn.ModuleList)
     ]
-    others = (getattr(model, name) for name in PARTS[model.config.architecture])
-    return blocks + [part for part in others if isinstance(part, nn.Module)]
+    return blocks + model.parts_to_recompute()
 
 
 def _recomputed(forward: Callable[..., Any], norms: Sequence[_BatchNorm], *inputs: Any) -> Any:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pisr_core.config import TrainConfig
-from pisr_core.models.compiling import Compilation, parts_to_compile
+from pisr_core.models.compiling import Compilation
 from pisr_core.structures import TrainingBatch
 from pisr_core.training.checkpointing import checkpoint_activations
 from pisr_core.training.optimization import build_optimizer, build_scheduler
@@ -44,7 +44,7 @@ class Learner:
         self.average = _average(self.model, config.ema) if config.ema else None
         if config.checkpointing:
             checkpoint_activations(self.model)
-        self._compilation = Compilation(parts_to_compile(self.model)) if config.compile else None
+        self._compilation = Compilation(self.model.parts_to_compile()) if config.compile else None
         self.optimizer = build_optimizer(self.model, config)
         self.scheduler = build_scheduler(self.optimizer, config)
         self._forward, self._update = accelerator.prepare(self.model, self.optimizer)

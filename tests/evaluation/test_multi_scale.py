@@ -6,10 +6,13 @@ import torch
 from pisr_core import presets
 from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.errors import ConfigError
-from pisr_core.evaluation.multi_scale import MultiScaleModel, View, merge_fpn
-from pisr_core.models import PanopticModel, build_model
+from pisr_core.evaluation.multi_scale import MultiScaleModel
+from pisr_core.models import TwoStageModel, build_model
+from pisr_core.models.boxes import views as box_views
 from pisr_core.models.boxes.structures import Detections, FPNPrediction
+from pisr_core.models.center_offset import views as center_offset_views
 from pisr_core.models.center_offset.structures import CenterOffsetOutput, CenterOffsetPrediction
+from pisr_core.models.views import View
 from pisr_core.structures import SemanticPrediction
 
 
@@ -18,11 +21,14 @@ def cells(images):
     return torch.nn.functional.avg_pool2d(images.float(), 4) / 255
 
 
-class Equivariant(PanopticModel):
+class Equivariant(TwoStageModel):
     """Predicts from colours alone, with offsets to the image's middle: scaling and mirroring commute with it."""
 
     size_divisor = 16
-    target_generator = losses = panoptic = None
+    merges_views = True
+    target_generator = losses = merge = stage_maps = first_stage = second_stage = None
+    undo_view = staticmethod(center_offset_views.undo_view)
+    mean_of_views = staticmethod(center_offset_views.mean_of_views)
 
     def __init__(self, config):
         super().__init__(config, SCENE_CATEGORIES)
@@ -112,7 +118,9 @@ def detections(*rows):
 
 
 def test_detections_of_a_mirrored_half_size_view_come_back():
-    found = View((64, 96), (32, 48), mirrored=True).undo_detections(detections(([2.0, 4.0, 10.0, 8.0], 0.5, 1)))
+    found = box_views.undo_detections(
+        detections(([2.0, 4.0, 10.0, 8.0], 0.5, 1)), View((64, 96), (32, 48), mirrored=True)
+    )
     assert found.boxes.tolist() == [[76.0, 8.0, 92.0, 16.0]]
     assert found.masks.tolist() == [[[1.0, 0.0], [3.0, 2.0]]]
 
@@ -121,7 +129,7 @@ def test_one_instance_in_two_views_is_detected_once():
     semantic = SemanticPrediction.from_logits(torch.zeros(1, 2, 4, 4))
     first = detections(([0.0, 0.0, 10.0, 10.0], 0.6, 0), ([20.0, 0.0, 30.0, 10.0], 0.9, 0))
     second = detections(([0.0, 0.0, 10.0, 9.0], 0.8, 0), ([20.0, 0.0, 30.0, 10.0], 0.7, 1))
-    merged = merge_fpn([FPNPrediction(semantic, {}, (first,)), FPNPrediction(semantic, {}, (second,))])
+    merged = box_views.mean_of_views([FPNPrediction(semantic, {}, (first,)), FPNPrediction(semantic, {}, (second,))])
     assert [round(score, 1) for score in merged.detections[0].scores.tolist()] == [0.9, 0.8, 0.7]
     assert merged.detections[0].labels.tolist() == [0, 0, 1]
 

@@ -10,7 +10,6 @@ from pisr_core.exporting import ExportRequest, default_size, export, export_mode
 from pisr_core.exporting.checking import check_batches, compare, deviation
 from pisr_core.exporting.export import check_size
 from pisr_core.exporting.formats import FORMATS
-from pisr_core.exporting.networks import network_kind
 
 
 def test_deviation_of_numbers_is_relative_to_the_largest():
@@ -43,7 +42,7 @@ def test_batches_are_noise_and_every_picture_at_each_size():
 
 def test_the_worst_batch_counts(tiny_model):
     model = tiny_model("maskformer", "none")
-    network = network_kind(model)(model, False)
+    network = model.exportable(merging=False)
     batches = [torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8) for _ in range(3)]
     errors = iter((0.0, 0.5, 0.1))
 
@@ -83,9 +82,10 @@ def test_sizes(tiny_model):
 
 def test_sides_hold_as_many_cells_as_there_are_instances(tiny_model):
     model = tiny_model("panoptic_deeplab")
-    kind, divisor = network_kind(model), model.size_divisor
+    divisor = model.size_divisor
     for top_k in (0, 6, 200, 300):
         model.config = replace(model.config, relation=replace(model.config.relation, top_k=top_k))
-        cells = kind.smallest(model) * divisor // 4
-        assert cells**2 >= top_k and kind.smallest(model) >= 2
-        assert kind.smallest(model) == 2 or (cells - divisor // 4) ** 2 < top_k
+        smallest = model.exportable(merging=False).smallest
+        cells = smallest * divisor // 4
+        assert cells**2 >= top_k and smallest >= 2
+        assert smallest == 2 or (cells - divisor // 4) ** 2 < top_k

@@ -13,7 +13,6 @@ from PIL import Image
 from pisr_core.errors import ConfigError
 from pisr_core.exporting import ExportRequest, export_model
 from pisr_core.exporting.formats import METADATA_KEY
-from pisr_core.exporting.networks import network_kind
 
 ort = pytest.importorskip("onnxruntime")
 EXPORT_PAGE = Path(__file__).parents[2] / "docs" / "export.md"
@@ -38,7 +37,7 @@ def test_free_sizes_and_what_the_file_says_of_itself(tiny_model, tmp_path, recor
     assert [output.name for output in session.get_outputs()] == list(metadata["outputs"])
     # A size and a number of images that the check has not seen.
     images = torch.randint(0, 256, (3, 3, 160, 64), dtype=torch.uint8)
-    expected = network_kind(model)(model, False).reference(images)
+    expected = model.exportable(merging=False).reference(images)
     for actual, values in zip(session.run(None, {"images": images.numpy()}), expected.values(), strict=True):
         np.testing.assert_allclose(actual, values, rtol=1e-3, atol=1e-4)
 

@@ -213,7 +213,7 @@ def test_curves_average_the_seeds_by_hand(tmp_path):
 def test_more_instances_than_queries_are_refused_before_training(tmp_path):
     study = Study("custom-maskformer-r18", (), (0,), tmp_path, ("maskformer.queries=20",))
     retraining(study, (20,), (True,))
-    with pytest.raises(ConfigError, match="K = 21: .* 20 queries"):
+    with pytest.raises(ConfigError, match="K = 21: .* 20 instances .*maskformer.queries=N"):
         retraining(study, (21,), (True,))
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pisr_core.backbones import Backbone, build_backbone
 from pisr_core.config import Config
 from pisr_core.errors import ConfigError
-from pisr_core.models.base import TwoStageModel
+from pisr_core.models.base import Losses, TwoStageModel
+from pisr_core.models.boxes.exporting import RegionNetwork
 from pisr_core.models.boxes.instances import box_instances
 from pisr_core.models.boxes.losses import semantic_cross_entropy
 from pisr_core.models.boxes.merging import fpn_panoptic
@@ -19,6 +22,9 @@ from pisr_core.models.boxes.pyramid import FeaturePyramid, SemanticBranch, relat
 from pisr_core.models.boxes.regions import ProposalNetwork, RegionHeads
 from pisr_core.models.boxes.structures import FPNOutput, FPNPrediction, FPNProposals, FPNTargets
 from pisr_core.models.boxes.targets import FPNTargetGenerator
+from pisr_core.models.boxes.views import mean_of_views, undo_view
+from pisr_core.models.stage_maps import NO_CLASS, StageMaps
+from pisr_core.models.views import View
 from pisr_core.relations import build_relation
 from pisr_core.structures import Category, PanopticResult, SemanticPrediction
 
@@ -52,9 +58,7 @@ class FPNHeads(nn.Module):
         detections = self.regions(pyramid, proposals) if detect else ()
         return FPNPrediction(SemanticPrediction.from_logits(logits), pyramid, detections)
 
-    def losses(
-        self, prediction: FPNPrediction, proposals: FPNProposals, targets: FPNTargets
-    ) -> dict[str, Float[Tensor, ""]]:
+    def losses(self, prediction: FPNPrediction, proposals: FPNProposals, targets: FPNTargets) -> Losses:
         """The stage's terms, weighted as in the base."""
         semantic = semantic_cross_entropy(prediction.semantic.logits, targets.semantic)
         regions = self.regions.losses(prediction.pyramid, proposals, targets)
@@ -85,6 +89,10 @@ class PanopticFPN(TwoStageModel):
         ConfigError: an output stride other than 32.
     """
 
+    decoders = ("pyramid", "semantic_branch")
+    fixed_shapes = False
+    merges_views = True
+
     def __init__(self, config: Config, categories: Sequence[Category], backbone: Backbone | None = None) -> None:
         super().__init__(config, categories)
         if config.backbone.output_stride != 32:
@@ -100,6 +108,11 @@ class PanopticFPN(TwoStageModel):
         seen = fpn.detections if self.relation is None else relation.top_k
         self.initial_heads = FPNHeads(stuff, things, config, seen)
         self.final_heads = None if self.relation is None else FPNHeads(stuff, things, config, fpn.detections)
+
+    @classmethod
+    def busiest(cls, config: Config) -> Config:
+        """As many detections pass as may."""
+        return replace(config, fpn=replace(config.fpn, detection_threshold=0.0))
 
     @property
     def size_divisor(self) -> int:
@@ -138,31 +151,51 @@ class PanopticFPN(TwoStageModel):
         """Semantic, box, class and mask targets."""
         return FPNTargetGenerator(self.thing_ids, self.stuff_ids)
 
-    def losses(self, output: FPNOutput, targets: FPNTargets) -> dict[str, Float[Tensor, ""]]:
+    def losses(self, output: FPNOutput, targets: FPNTargets) -> Losses:
         """The weighted terms of Eq. 1; their sum is L."""
         heads = self.initial_heads if self.final_heads is None else self.final_heads
         terms = heads.losses(output.final, output.proposals, targets)
         if output.initial is not None:
-            for name, value in self.initial_heads.losses(output.initial, output.proposals, targets).items():
-                terms[f"initial_{name}"] = self.config.loss.gamma * value
-        return {**terms, **self.proposals.losses(output.proposals, targets)}
+            terms = self.both_stages(terms, self.initial_heads.losses(output.initial, output.proposals, targets))
+        return terms | self.proposals.losses(output.proposals, targets)
 
-    def panoptic(
-        self,
-        output: FPNOutput,
-        input_sizes: Sequence[tuple[int, int]],
-        output_sizes: Sequence[tuple[int, int]],
-    ) -> list[PanopticResult]:
-        """The panoptic map of each image.
+    def merge(
+        self, prediction: FPNPrediction, index: int, input_size: tuple[int, int], output_size: tuple[int, int]
+    ) -> PanopticResult:
+        """The panoptic map of one image of a batch."""
+        logits, found = prediction.semantic.logits[index], prediction.detections[index]
+        return fpn_panoptic(logits, found, input_size, output_size, self.thing_ids, self.stuff_ids, self.config)
 
-        Args:
-            output: of `forward` in evaluation mode, for a padded batch.
-            input_sizes: (H, W) of each image without its padding, pixels.
-            output_sizes: (H, W) that each result shall have.
-        """
-        final = output.final
-        images = zip(final.semantic.logits, final.detections, input_sizes, output_sizes, strict=True)
-        return [
-            fpn_panoptic(logits, found, input_size, output_size, self.thing_ids, self.stuff_ids, self.config)
-            for logits, found, input_size, output_size in images
-        ]
+    def stage_maps(self, prediction: FPNPrediction) -> StageMaps:
+        """S, which knows stuff only, and detections; a thing's evidence is the highest of its detections' maps."""
+        probabilities = prediction.semantic.probabilities[0]
+        things = torch.tensor(self.thing_ids, dtype=torch.long, device=probabilities.device)
+        classes = probabilities.new_zeros(len(self.categories), *probabilities.shape[1:])
+        classes[list(self.stuff_ids)] = probabilities[1:]
+        k, found = self.config.relation.top_k, prediction.detections
+        if not found:
+            return StageMaps(classes, classes[:0], things[:0], classes.new_zeros(0))
+        instances = box_instances(found, k, (classes.shape[1], classes.shape[2]))[0]
+        labels, scores = things[found[0].labels[:k]], found[0].scores[:k]
+        for category in labels.unique().tolist():
+            classes[category] = instances[: len(labels)][labels == category].amax(dim=0)
+        absent = k - len(labels)
+        return StageMaps(classes, instances, F.pad(labels, (0, absent), value=NO_CLASS), F.pad(scores, (0, absent)))
+
+    def relation_rows(self, k: int) -> list[int]:
+        """All thing classes share the first row."""
+        stuff = {category: row for row, category in enumerate(self.stuff_ids, start=1)}
+        classes = [stuff.get(category, 0) for category in range(len(self.categories))]
+        return [*classes, *range(1 + len(stuff), 1 + len(stuff) + k)]
+
+    def undo_view(self, prediction: FPNPrediction, view: View) -> FPNPrediction:
+        """What was predicted from a view, on the images' grid and in their pixels."""
+        return undo_view(prediction, view)
+
+    def mean_of_views(self, predictions: Sequence[FPNPrediction]) -> FPNPrediction:
+        """The mean of the class probabilities; of detections of one instance the most confident."""
+        return mean_of_views(predictions)
+
+    def exportable(self, merging: bool) -> RegionNetwork:
+        """S and detections, or the panoptic map."""
+        return RegionNetwork(self, merging)

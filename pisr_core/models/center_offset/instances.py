@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pisr_core.models.center_offset.structures import CenterOffsetPrediction
+from pisr_core.models.stage_maps import NO_CLASS
 
 
 def top_centers(center_heatmap: Float[Tensor, "b 1 h w"], k: int) -> tuple[Float[Tensor, "b k"], Int[Tensor, "b k 2"]]:
@@ -88,3 +89,20 @@ def center_instances(
         thing = probabilities[:, ids].sum(dim=1)
     scores, centers = top_centers(prediction.center_heatmap, k)
     return centers_to_maps(scores, centers, prediction.offset[..., ::stride, ::stride], thing, radius, stride)
+
+
+def majority_classes(
+    instances: Float[Tensor, "k h w"], probabilities: Float[Tensor, "n h w"], things: tuple[int, ...]
+) -> Int[Tensor, " k"]:
+    """The thing class of which each instance's map holds most, `NO_CLASS` for empty maps.
+
+    Args:
+        instances: I.
+        probabilities: S.
+        things: positions of the thing classes.
+    """
+    if not len(instances):
+        return torch.zeros(0, dtype=torch.long, device=instances.device)
+    ids = torch.tensor(things, device=instances.device)
+    votes = instances.flatten(1) @ probabilities[ids].flatten(1).T
+    return ids[votes.argmax(dim=1)].where(votes.amax(dim=1) > 0, NO_CLASS)

@@ -10,14 +10,17 @@ from torch import Tensor
 
 from pisr_core.backbones import Backbone, build_backbone
 from pisr_core.config import Config
-from pisr_core.models.base import TwoStageModel
+from pisr_core.models.base import Losses, TwoStageModel
+from pisr_core.models.center_offset.exporting import CenterOffsetNetwork
 from pisr_core.models.center_offset.heads import CenterOffsetHeads
-from pisr_core.models.center_offset.instances import center_instances
+from pisr_core.models.center_offset.instances import center_instances, majority_classes, top_centers
 from pisr_core.models.center_offset.losses import center_offset_losses
 from pisr_core.models.center_offset.merging import center_offset_panoptic
 from pisr_core.models.center_offset.structures import CenterOffsetOutput, CenterOffsetPrediction, CenterOffsetTargets
 from pisr_core.models.center_offset.targets import CenterOffsetTargetGenerator
-from pisr_core.relations import Relation
+from pisr_core.models.center_offset.views import mean_of_views, undo_view
+from pisr_core.models.stage_maps import StageMaps
+from pisr_core.models.views import View
 from pisr_core.structures import Category, PanopticResult
 
 
@@ -32,13 +35,18 @@ class CenterOffsetModel(TwoStageModel):
         backbone: one of your own in place of the config's.
     """
 
+    merges_views = True
+
     initial_heads: CenterOffsetHeads
-    relation: Relation | None
     final_heads: CenterOffsetHeads | None
 
     def __init__(self, config: Config, categories: Sequence[Category], backbone: Backbone | None = None) -> None:
         super().__init__(config, categories)
         self.backbone = backbone or build_backbone(config.backbone)
+
+    @classmethod
+    def check_config(cls, config: Config) -> None:
+        """Nothing: the final heads may predict classes alone here."""
 
     @abstractmethod
     def decode(self, pyramid: Mapping[str, Float[Tensor, "b _ _ _"]]) -> Float[Tensor, "b c h w"]:
@@ -71,28 +79,42 @@ class CenterOffsetModel(TwoStageModel):
         """Semantic, centre and offset targets."""
         return CenterOffsetTargetGenerator(self.config.targets, self.thing_ids)
 
-    def losses(self, output: CenterOffsetOutput, targets: CenterOffsetTargets) -> dict[str, Float[Tensor, ""]]:
+    def losses(self, output: CenterOffsetOutput, targets: CenterOffsetTargets) -> Losses:
         """The weighted terms of Eq. 1; their sum is L."""
-        terms = center_offset_losses(output.final, targets, self.config.loss)
-        if output.initial is not None:
-            for name, value in center_offset_losses(output.initial, targets, self.config.loss).items():
-                terms[f"initial_{name}"] = self.config.loss.gamma * value
-        return terms
+        final = center_offset_losses(output.final, targets, self.config.loss)
+        if output.initial is None:
+            return final
+        return self.both_stages(final, center_offset_losses(output.initial, targets, self.config.loss))
 
-    def panoptic(
+    def merge(
         self,
-        output: CenterOffsetOutput,
-        input_sizes: Sequence[tuple[int, int]],
-        output_sizes: Sequence[tuple[int, int]],
-    ) -> list[PanopticResult]:
-        """The panoptic map of each image.
+        prediction: CenterOffsetPrediction,
+        index: int,
+        input_size: tuple[int, int],
+        output_size: tuple[int, int],
+    ) -> PanopticResult:
+        """The panoptic map of one image of a batch."""
+        return center_offset_panoptic(prediction, index, input_size, output_size, self.thing_ids, self.config.merge)
 
-        Args:
-            output: of `forward` for a padded batch.
-            input_sizes: (H, W) of each image without its padding, pixels.
-            output_sizes: (H, W) that each result shall have.
-        """
-        return [
-            center_offset_panoptic(output.final, index, sizes[0], sizes[1], self.thing_ids, self.config.merge)
-            for index, sizes in enumerate(zip(input_sizes, output_sizes, strict=True))
-        ]
+    def stage_maps(self, prediction: CenterOffsetPrediction) -> StageMaps:
+        """S, M, and the top-K centres with their maps; an instance's class is that of which its map holds most."""
+        relation, things = self.config.relation, self.thing_ids
+        k = relation.top_k if things else 0
+        probabilities = prediction.semantic.probabilities[0]
+        scores, peaks = top_centers(prediction.center_heatmap, k)
+        instances = center_instances(prediction, things, k, relation.instance_radius, relation.thing_mask)[0]
+        classes = majority_classes(instances, probabilities, things)
+        center_heatmap = prediction.center_heatmap[0, 0]
+        return StageMaps(probabilities, instances, classes, scores[0].clamp(max=1), center_heatmap, peaks[0])
+
+    def undo_view(self, prediction: CenterOffsetPrediction, view: View) -> CenterOffsetPrediction:
+        """What was predicted from a view, on the images' grid."""
+        return undo_view(prediction, view)
+
+    def mean_of_views(self, predictions: Sequence[CenterOffsetPrediction]) -> CenterOffsetPrediction:
+        """The means of the class probabilities, of the centre heatmaps and of the offsets."""
+        return mean_of_views(predictions)
+
+    def exportable(self, merging: bool) -> CenterOffsetNetwork:
+        """S, M and O, or the panoptic map."""
+        return CenterOffsetNetwork(self, merging)

@@ -12,6 +12,7 @@ from torch import Tensor
 from pisr_core.backbones import Backbone
 from pisr_core.config import Config
 from pisr_core.models.center_offset.deeplab_decoder import DeepLabDecoder
+from pisr_core.models.center_offset.exporting import CenterOffsetNetwork
 from pisr_core.models.center_offset.heads import CenterOffsetHeads
 from pisr_core.models.center_offset.model import CenterOffsetModel
 from pisr_core.relations import build_relation
@@ -26,6 +27,8 @@ class PanopticDeepLab(CenterOffsetModel):
         categories: the dataset's.
         backbone: one of your own in place of the config's.
     """
+
+    decoders = ("semantic_decoder", "instance_decoder")
 
     def __init__(self, config: Config, categories: Sequence[Category], backbone: Backbone | None = None) -> None:
         super().__init__(config, categories, backbone)
@@ -48,6 +51,10 @@ class PanopticDeepLab(CenterOffsetModel):
     def size_divisor(self) -> int:
         """Image sides are multiples of this many pixels."""
         return self.config.deeplab.pad_to or self.config.backbone.output_stride
+
+    def exportable(self, merging: bool) -> CenterOffsetNetwork:
+        """S, M and O, or the panoptic map; the graph depends on whether images fit into the pooling window."""
+        return CenterOffsetNetwork(self, merging, self.config.deeplab.pool_window)
 
     def decode(self, pyramid: Mapping[str, Float[Tensor, "b _ _ _"]]) -> Float[Tensor, "b c h w"]:
         """F: the semantic decoder's channels, then the instance decoder's."""

@@ -29,6 +29,8 @@ class UPerNet(CenterOffsetModel):
         backbone: one of your own in place of the config's.
     """
 
+    decoders = ("decoder",)
+
     def __init__(self, config: Config, categories: Sequence[Category], backbone: Backbone | None = None) -> None:
         super().__init__(config, categories, backbone)
         n, upernet = len(categories), config.upernet

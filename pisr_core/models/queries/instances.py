@@ -6,7 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pisr_core.models.queries.merging import semantic_inference
 from pisr_core.models.queries.structures import MaskPrediction
+from pisr_core.models.stage_maps import StageMaps
 
 
 def mask_instances(prediction: MaskPrediction, k: int) -> Float[Tensor, "b k h w"]:
@@ -19,3 +21,19 @@ def mask_instances(prediction: MaskPrediction, k: int) -> Float[Tensor, "b k h w
     order = scores.detach().topk(min(k, scores.shape[1])).indices
     image = torch.arange(scores.shape[0], device=scores.device)[:, None]
     return prediction.mask_logits[image, order].sigmoid() * scores[image, order][..., None, None]
+
+
+def query_maps(prediction: MaskPrediction, top_k: int) -> StageMaps:
+    """What one stage says of a batch of one image: S, and the masks of the top-K queries.
+
+    Args:
+        prediction: the stage's.
+        top_k: K.
+    """
+    class_logits = prediction.class_logits[0]
+    k = min(top_k, len(class_logits))
+    confidence, classes = class_logits.softmax(dim=1)[:, :-1].max(dim=1)
+    scores, order = confidence.topk(k)
+    # A sum over queries can exceed 1.
+    evidence = semantic_inference(class_logits, prediction.mask_logits[0]).clamp(max=1)
+    return StageMaps(evidence, mask_instances(prediction, k)[0], classes[order], scores)

@@ -11,14 +11,16 @@ from torch import Tensor
 
 from pisr_core.backbones import Backbone, build_backbone
 from pisr_core.config import Config
-from pisr_core.models.base import TwoStageModel
-from pisr_core.models.queries.instances import mask_instances
+from pisr_core.models.base import Losses, TwoStageModel
+from pisr_core.models.queries.exporting import MaskNetwork
+from pisr_core.models.queries.instances import mask_instances, query_maps
 from pisr_core.models.queries.losses import mask_losses
 from pisr_core.models.queries.mask_decoder import MaskHeads, TransformerDecoder
 from pisr_core.models.queries.merging import mask_panoptic, semantic_inference
 from pisr_core.models.queries.pixel_decoder import PixelDecoder
 from pisr_core.models.queries.structures import MaskOutput, MaskPrediction, MaskTargets
 from pisr_core.models.queries.targets import MaskTargetGenerator
+from pisr_core.models.stage_maps import StageMaps
 from pisr_core.relations import build_relation
 from pisr_core.structures import Category, PanopticResult, SemanticPrediction
 
@@ -40,6 +42,8 @@ class MaskFormer(TwoStageModel):
         backbone: one of your own in place of the config's.
     """
 
+    decoders = ("pixel_decoder", "transformer_decoder")
+
     def __init__(self, config: Config, categories: Sequence[Category], backbone: Backbone | None = None) -> None:
         super().__init__(config, categories)
         n, maskformer = len(categories), config.maskformer
@@ -50,6 +54,11 @@ class MaskFormer(TwoStageModel):
         relation = replace(config.relation, top_k=min(config.relation.top_k, maskformer.queries))
         self.relation = build_relation(maskformer.mask_channels, n, relation)
         self.final_heads = None if self.relation is None else MaskHeads(n, maskformer)
+
+    @classmethod
+    def instance_limit(cls, config: Config) -> tuple[int, str]:
+        """One instance a query."""
+        return config.maskformer.queries, "maskformer.queries"
 
     @property
     def size_divisor(self) -> int:
@@ -88,7 +97,7 @@ class MaskFormer(TwoStageModel):
         """A class and a mask for each segment."""
         return MaskTargetGenerator()
 
-    def losses(self, output: MaskOutput, targets: MaskTargets) -> dict[str, Float[Tensor, ""]]:
+    def losses(self, output: MaskOutput, targets: MaskTargets) -> Losses:
         """The weighted terms of Eq. 1; their sum is L.
 
         Every decoder layer is supervised. With a relation all of them are the first stage, weighted with γ;
@@ -96,26 +105,23 @@ class MaskFormer(TwoStageModel):
         """
         initial = () if output.initial is None else (output.initial,)
         final, *earlier = mask_losses((output.final, *output.auxiliary, *initial), targets, self.config.maskformer)
-        prefix, weight = ("initial", self.config.loss.gamma) if initial else ("auxiliary", 1.0)
         if not earlier:
             return final
         sums = {name: torch.stack([layer[name] for layer in earlier]).sum() for name in final}
-        return final | {f"{prefix}_{name}": weight * value for name, value in sums.items()}
+        if initial:
+            return self.both_stages(final, sums)
+        return final | {f"auxiliary_{name}": value for name, value in sums.items()}
 
-    def panoptic(
-        self,
-        output: MaskOutput,
-        input_sizes: Sequence[tuple[int, int]],
-        output_sizes: Sequence[tuple[int, int]],
-    ) -> list[PanopticResult]:
-        """The panoptic map of each image.
+    def merge(
+        self, prediction: MaskPrediction, index: int, input_size: tuple[int, int], output_size: tuple[int, int]
+    ) -> PanopticResult:
+        """The panoptic map of one image of a batch."""
+        return mask_panoptic(prediction, index, input_size, output_size, self.thing_ids, self.config.maskformer)
 
-        Args:
-            output: of `forward` for a padded batch.
-            input_sizes: (H, W) of each image without its padding, pixels.
-            output_sizes: (H, W) that each result shall have.
-        """
-        return [
-            mask_panoptic(output.final, index, sizes[0], sizes[1], self.thing_ids, self.config.maskformer)
-            for index, sizes in enumerate(zip(input_sizes, output_sizes, strict=True))
-        ]
+    def stage_maps(self, prediction: MaskPrediction) -> StageMaps:
+        """S, and the masks of the top-K queries."""
+        return query_maps(prediction, self.config.relation.top_k)
+
+    def exportable(self, merging: bool) -> MaskNetwork:
+        """Classes and masks of the queries, or the panoptic map."""
+        return MaskNetwork(self, merging)

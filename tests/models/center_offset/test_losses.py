@@ -11,8 +11,8 @@ from pisr_core.structures import IGNORE_INDEX, SemanticPrediction
 
 
 def test_reference_losses(parts_case, record_property):
-    expected = json.loads((parts_case / "center_offset_losses.json").read_text())
-    arrays = {k: torch.from_numpy(v) for k, v in np.load(parts_case / "center_offset_losses.npz").items()}
+    expected = json.loads((parts_case / "deeplab_losses.json").read_text())
+    arrays = {k: torch.from_numpy(v) for k, v in np.load(parts_case / "deeplab_losses.npz").items()}
     for share, value in expected["semantic_hard_pixel_ce"].items():
         loss = hard_pixel_cross_entropy(arrays["logits"], arrays["target"], arrays["pixel_weight"], float(share))
         record_property(f"hard-pixel cross entropy {share}, relative", abs(loss.item() / value - 1))

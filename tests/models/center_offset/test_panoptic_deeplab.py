@@ -145,4 +145,5 @@ def test_semantic_final_heads_keep_the_first_centres_and_offsets():
     assert output.final.offset is output.initial.offset
     assert not torch.equal(output.final.semantic.logits, output.initial.semantic.logits)
     with pytest.raises(ConfigError, match=r"relation\.final_heads.*maskformer"):
-        replace(SMALL, architecture="maskformer", relation=replace(SMALL.relation, final_heads="semantic"))
+        relation = replace(SMALL.relation, final_heads="semantic")
+        build_model(replace(SMALL, architecture="maskformer", relation=relation), CATEGORIES)

@@ -1,13 +1,17 @@
 import pytest
 import torch
 
-from pisr_core.models.boxes.instances import box_instances, paste_masks
-from pisr_core.models.boxes.structures import Detections
+from pisr_core import presets
+from pisr_core.data.scenes import SCENE_CATEGORIES
+from pisr_core.models import build_model
 from pisr_core.models.center_offset.instances import center_instances, centers_to_maps, top_centers
 from pisr_core.models.center_offset.structures import CenterOffsetPrediction
-from pisr_core.models.queries.instances import mask_instances
-from pisr_core.models.queries.structures import MaskPrediction
-from pisr_core.structures import SemanticPrediction
+from pisr_core.models.stage_maps import NO_CLASS
+from pisr_core.structures import SemanticPrediction, thing_ids
+
+THINGS = thing_ids(SCENE_CATEGORIES)
+N = len(SCENE_CATEGORIES)
+STUFF = [index for index in range(N) if index not in THINGS]
 
 
 def test_centers_are_the_highest_peaks_without_a_threshold():
@@ -72,52 +76,36 @@ def test_no_instances():
     assert center_instances(prediction(), (1,), k=0, radius=8.0).shape == (1, 0, 6, 8)
 
 
-def test_a_pasted_mask_fills_its_box_and_may_reach_beyond_the_image():
-    masks = torch.ones(2, 4, 4)
-    boxes = torch.tensor([[1.0, 2.0, 5.0, 6.0], [-2.0, -2.0, 2.0, 2.0]])
-    inside, beyond = paste_masks(masks, boxes, (8, 10)) >= 0.5
-    expected = torch.zeros(8, 10, dtype=torch.bool)
-    expected[2:6, 1:5] = True
-    assert torch.equal(inside, expected)
-    assert beyond.sum() == 4 and beyond[:2, :2].all()
-
-
-def test_pasting_is_bilinear_sampling():
-    masks, (h, w) = torch.rand(3, 7, 7), (9, 12)
-    boxes = torch.tensor([[0.3, 1.2, 7.9, 6.1], [4.0, 4.0, 4.5, 4.5], [-3.0, 2.0, 20.0, 8.5]])
-    x1, y1, x2, y2 = boxes.T[..., None]
-    x, y = (torch.arange(w) + 0.5 - x1) / (x2 - x1) * 2 - 1, (torch.arange(h) + 0.5 - y1) / (y2 - y1) * 2 - 1
-    grid = torch.stack((x[:, None].expand(3, h, w), y[:, :, None].expand(3, h, w)), dim=-1)
-    sampled = torch.nn.functional.grid_sample(masks[:, None], grid, align_corners=False)[:, 0]
-    torch.testing.assert_close(paste_masks(masks, boxes, (h, w)), sampled)
-
-
-def test_box_instances_are_masks_times_scores_with_zero_rows():
-    found = Detections(
-        torch.tensor([[0.0, 0.0, 16.0, 8.0], [8.0, 8.0, 16.0, 16.0]]),
-        torch.tensor([0.5, 0.25]),
-        torch.tensor([0, 1]),
-        torch.ones(2, 4, 4),
-    )
-    nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long), torch.zeros(0, 4, 4))
-    maps = box_instances([found, nothing], 3, (4, 4))
-    assert maps[0, 0].tolist() == [[0.5] * 4] * 2 + [[0.0] * 4] * 2
-    assert maps[0, 1, 2:, 2:].sum() == 1 and maps[0, 1].sum() == 1
-    assert (maps[0, 2] == 0).all() and (maps[1] == 0).all()
-    assert box_instances([found], 1, (4, 4)).shape == (1, 1, 4, 4)
-
-
-def test_queries_become_instances_in_order_of_confidence():
-    # Best classes, no object (the last) left out: 0.5, 0.7, 0.05.
-    probabilities = torch.tensor([[[0.5, 0.3, 0.2], [0.2, 0.7, 0.1], [0.05, 0.05, 0.9]]])
-    masks = torch.tensor([0.5, 0.9, 0.1]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
-    prediction = MaskPrediction(probabilities.log(), masks.logit())
-    assert mask_instances(prediction, 2)[0, :, 0, 0].tolist() == pytest.approx([0.63, 0.25])
-    assert mask_instances(prediction, 9).shape == (1, 3, 2, 2)
-    assert mask_instances(prediction, 0).shape == (1, 0, 2, 2)
-
-
 def test_a_stride_leaves_every_so_manieth_cell():
     p = prediction()
     whole = center_instances(p, (1, 3), k=5, radius=20.0)
     assert torch.equal(center_instances(p, (1, 3), k=5, radius=20.0, stride=2), whole[..., ::2, ::2])
+
+
+def test_centres_become_instances_with_their_class():
+    """A thing on the left with a centre at (1, 1), stuff on the right with a false one at (3, 6)."""
+    config = presets.load("scenes-pdl-r18", ["backbone.pretrained=false", "relation.top_k=3"])
+    model = build_model(config, SCENE_CATEGORIES)
+    classes = torch.tensor([[THINGS[2]] * 4 + [STUFF[0]] * 4] * 4)
+    semantic = SemanticPrediction.from_logits(
+        100.0 * torch.nn.functional.one_hot(classes, N).permute(2, 0, 1)[None].float()
+    )
+    heatmap = torch.zeros(1, 1, 4, 8)
+    heatmap[0, 0, 1, 1], heatmap[0, 0, 3, 6] = 1.5, 0.4
+    stage = model.stage_maps(CenterOffsetPrediction(semantic, heatmap, torch.zeros(1, 2, 4, 8)))
+    assert torch.equal(stage.classes, semantic.probabilities[0])
+    assert stage.instance_scores.tolist() == pytest.approx([1, 0.4, 0])
+    assert stage.peaks[:2].tolist() == [[1, 1], [3, 6]]
+    assert stage.instance_classes.tolist() == [THINGS[2], THINGS[2], NO_CLASS]
+    assert stage.instances[0, 1, 1] == 1 and (stage.instances[:, :, 4:] == 0).all()
+    assert stage.instances_of(THINGS[2]) == [0, 1] and stage.instances_of(STUFF[0]) == []
+
+
+def test_the_encoded_instances_are_the_models_own():
+    config = presets.load("scenes-pdl-r18", ["backbone.pretrained=false", "relation.top_k=20"])
+    model = build_model(config, SCENE_CATEGORIES).eval()
+    with torch.inference_mode():
+        output = model(torch.randint(0, 256, (1, 3, 64, 96)))
+        stage = model.stage_maps(output.initial)
+    assert torch.equal(stage.instances, output.instances[0])
+    assert (stage.instance_scores.diff() <= 0).all()

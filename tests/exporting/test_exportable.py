@@ -5,11 +5,10 @@ import pytest
 import torch
 
 from pisr_core.errors import ExportError
-from pisr_core.exporting import networks
+from pisr_core.exporting import ExportRequest, export_model
 from pisr_core.exporting.checking import LABEL_TOLERANCE
-from pisr_core.exporting.networks import network_kind
 from pisr_core.exporting.pooling import decompose_adaptive_pooling
-from pisr_core.models import MaskFormer
+from pisr_core.models import TwoStageModel
 
 ARCHITECTURES = ["panoptic_deeplab", "upernet", "maskformer", "panoptic_fpn"]
 
@@ -19,7 +18,7 @@ ARCHITECTURES = ["panoptic_deeplab", "upernet", "maskformer", "panoptic_fpn"]
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_network_gives_what_the_model_gives(tiny_model, architecture, relation, merging):
     model = tiny_model(architecture, relation)
-    network = network_kind(model)(model, merging)
+    network = model.exportable(merging)
     images = torch.randint(0, 256, (2, 3, 128, 160), dtype=torch.uint8)
     with torch.no_grad():
         actual = network(images)
@@ -37,7 +36,7 @@ def test_a_network_gives_what_the_model_gives(tiny_model, architecture, relation
 def test_there_is_something_to_compare(tiny_model, architecture):
     """Else the equality above would say nothing."""
     found = [
-        network_kind(model)(model, True).reference(torch.randint(0, 256, (2, 3, 128, 160), dtype=torch.uint8))
+        model.exportable(merging=True).reference(torch.randint(0, 256, (2, 3, 128, 160), dtype=torch.uint8))
         for model in (tiny_model(architecture) for _ in range(4))
     ]
     assert any(len(maps["category"].unique()) > 2 for maps in found)
@@ -46,7 +45,7 @@ def test_there_is_something_to_compare(tiny_model, architecture):
 
 def test_detections_are_compared_in_any_order(tiny_model):
     model = tiny_model("panoptic_fpn", "none")
-    network = network_kind(model)(model, False)
+    network = model.exportable(merging=False)
     expected = network.reference(torch.randint(0, 256, (2, 3, 128, 160), dtype=torch.uint8))
     shuffled = {name: v if name == "semantic_logits" else v[:, [2, 0, 3, 1]] for name, v in expected.items()}
     assert not torch.equal(shuffled["boxes"], expected["boxes"])
@@ -55,10 +54,12 @@ def test_detections_are_compared_in_any_order(tiny_model):
         np.testing.assert_array_equal(aligned[name], values)
 
 
-def test_other_architectures_are_refused(tiny_model, monkeypatch):
-    monkeypatch.setattr(networks, "NETWORKS", {MaskFormer: networks.MaskNetwork})
-    with pytest.raises(ExportError, match="UPerNet cannot be exported.*: MaskFormer"):
-        network_kind(tiny_model("upernet"))
+def test_architectures_without_a_graph_are_refused(tiny_model, monkeypatch, tmp_path):
+    model = tiny_model("upernet")
+    monkeypatch.setattr(type(model), "exportable", TwoStageModel.exportable)
+    with pytest.raises(ExportError, match="upernet cannot be exported"):
+        export_model(model, tmp_path / "model.onnx", ExportRequest("onnx", (64, 64)))
+    assert not (tmp_path / "model.onnx").exists()
 
 
 @pytest.mark.parametrize("size", [(4, 6), (7, 5), (3, 13)])
