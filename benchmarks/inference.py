@@ -34,6 +34,7 @@ from timing import megabytes, milliseconds
 from torch import Tensor
 
 from pisr_core import presets
+from pisr_core.config import PISRConfig
 from pisr_core.data import build_dataset
 from pisr_core.data.categories import known_categories
 from pisr_core.data.coco_files import CocoPanopticWriter
@@ -197,7 +198,9 @@ def fused(bench: Benchmark) -> None:
     features = torch.rand(1, channels, 128, 256, device=bench.device)
     semantic = SemanticPrediction.from_logits(torch.randn(1, CLASSES, 128, 256, device=bench.device))
     maps = torch.rand(1, k, 128, 256, device=bench.device)
-    modules = [PISR(channels, CLASSES, k, fused=order).to(bench.device).eval() for order in (False, True)]
+    modules = [
+        PISR(channels, CLASSES, PISRConfig(top_k=k, fused=order)).to(bench.device).eval() for order in (False, True)
+    ]
     works = [lambda m=module: m(features, semantic, maps) for module in modules]
     literal, quick = bench.milliseconds(*works)
     held = [megabytes(bench.device, work) for work in works]

@@ -76,7 +76,7 @@ def inside(model: TwoStageModel, dataset: PanopticDataset, limit: int, device: t
     def record(module: nn.Module, inputs: Sequence[Tensor], output: Tensor) -> None:
         if isinstance(module, PISR):
             features = inputs[0]
-            added = output - features if module.residual else output
+            added = output - features if module.config.residual else output
             spreads.append((added.std() / features.std()).item())
 
     handle = relation.register_forward_hook(record)

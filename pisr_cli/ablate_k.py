@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pisr_cli.console import RUNS, messages, print_json, progress_bar, results, score, score_table
+from pisr_cli.console import RUNS, print_json, progress_bar, results, say, score, score_table
+from pisr_cli.options import BatchSize, Data, Device, Json, Limit, Parallel, Settings, Split, Steps, grouped, with_steps
 from pisr_cli.study import parse_seeds, train_study
 from pisr_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from pisr_core.config import Config
     from pisr_core.results.table import ResultsTable
-    from pisr_core.studies.ablation import Split, Subject
+    from pisr_core.studies.ablation import Subject
 
 REWEIGHTING = {"both": (True, False), "with": (True,), "without": (False,)}
 
 
+@dataclass(frozen=True)
+class RetrainOptions:
+    """What to train for each K."""
+
+    preset: Annotated[str | None, typer.Option(help="With --retrain: the preset.", metavar="NAME")] = None
+    retrain: Annotated[bool, typer.Option("--retrain", help="Train a model for each K.")] = False
+    reweighting: Annotated[str, typer.Option(help="both, with, without.", metavar="WHICH")] = "both"
+    seeds: Annotated[str, typer.Option(help="Train with each.", metavar="N,N…")] = "0"
+    steps: Steps = None
+    settings: Settings = None
+    parallel: Parallel = None
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """What the models are scored on."""
+
+    data: Data = None
+    split: Split = "val"
+    limit: Limit = 0
+    batch_size: BatchSize = 1
+
+
+@grouped(retraining="A model for each K")
 def ablate_k(
     values: Annotated[
         str,
@@ -33,53 +59,14 @@ def ablate_k(
             metavar="FILE",
         ),
     ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(help="With --retrain: the preset.", metavar="NAME", rich_help_panel="A model for each K"),
-    ] = None,
-    retrain: Annotated[
-        bool, typer.Option("--retrain", help="Train a model for each K.", rich_help_panel="A model for each K")
-    ] = False,
-    reweighting: Annotated[
-        str, typer.Option(help="both, with, without.", metavar="WHICH", rich_help_panel="A model for each K")
-    ] = "both",
-    seeds: Annotated[
-        str, typer.Option(help="Train with each.", metavar="N,N…", rich_help_panel="A model for each K")
-    ] = "0",
-    steps: Annotated[
-        int | None,
-        typer.Option(help="The same as --set train.steps=N.", metavar="N", rich_help_panel="A model for each K"),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="Change a setting in all runs. Repeatable.",
-            metavar="KEY=VALUE",
-            rich_help_panel="A model for each K",
-        ),
-    ] = None,
-    parallel: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Runs at once; else one for each GPU, or for every two cores.",
-            metavar="N",
-            rich_help_panel="A model for each K",
-        ),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the datasets; else $PISR_DATASETS, else ./datasets.", metavar="ROOT"),
-    ] = None,
-    split: Annotated[str, typer.Option(help="Part of the dataset.")] = "val",
-    limit: Annotated[int, typer.Option(min=0, help="Score the first N images only; 0 for all.")] = 0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at once; changes the speed only.")] = 1,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; else the fastest here.")] = None,
+    *,
+    retraining: RetrainOptions,
+    images: ImageOptions,
+    device: Device = None,
     out: Annotated[Path, typer.Option(help="Folder of ablate_k.csv and ablate_k.png.", metavar="DIR")] = Path(
         "ablate-k"
     ),
-    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """PQ over K, the number of instances that the relation sees (Fig. 9).
 
@@ -93,58 +80,47 @@ def ablate_k(
     from pisr_core.data import build_dataset
     from pisr_core.inference.load import newest_checkpoint
     from pisr_core.runtime.device import choose_device
-    from pisr_core.studies.ablation import Split, Subject, ablate, draw_curves, parse_range
+    from pisr_core.studies import ablation
 
-    ks = parse_range(values)
+    ks = ablation.parse_range(values)
     chosen_device = choose_device(device)
-    if retrain:
-        if preset is None or checkpoints:
+    if retraining.retrain:
+        if retraining.preset is None or checkpoints:
             raise ConfigError("--retrain: name what to train with --preset NAME, and no --checkpoint.")
-        overrides = [*(settings or []), *([f"train.steps={steps}"] if steps is not None else [])]
-        subjects = _trained(preset, ks, reweighting, parse_seeds(seeds), overrides, data, parallel, device, out)
-    elif preset is not None:
+        subjects = _trained(retraining.preset, ks, retraining, images.data, device, out)
+    elif retraining.preset is not None:
         raise ConfigError("--preset: add --retrain to train a model for each K, or name a --checkpoint.")
     else:
-        subjects = [Subject(path, ks) for path in checkpoints or [newest_checkpoint(RUNS)]]
+        subjects = [ablation.Subject(path, ks) for path in checkpoints or [newest_checkpoint(RUNS)]]
 
-    def images(config: Config) -> Split:
-        return Split(build_dataset(config.data, split, data), split, limit, batch_size)
+    def scored(config: Config) -> ablation.Split:
+        dataset = build_dataset(config.data, images.split, images.data)
+        return ablation.Split(dataset, images.split, images.limit, images.batch_size)
 
     with progress_bar("evaluating") as progress:
-        table = ablate(subjects, images, out / "ablate_k.csv", chosen_device, _say, progress)
-    draw_curves(table, out / "ablate_k.png")
+        table = ablation.ablate(subjects, scored, out / "ablate_k.csv", chosen_device, say, progress)
+    ablation.draw_curves(table, out / "ablate_k.png")
     if as_json:
         print_json({"out": str(out), "rows": table.rows})
     else:
         _show(table)
-    messages.print(f"written: {out / 'ablate_k.csv'}, {out / 'ablate_k.png'}", markup=False, soft_wrap=True)
+    say(f"written: {out / 'ablate_k.csv'}, {out / 'ablate_k.png'}")
 
 
 def _trained(
-    preset: str,
-    ks: tuple[int, ...],
-    reweighting: str,
-    seeds: tuple[int, ...],
-    settings: list[str],
-    data: Path | None,
-    parallel: int | None,
-    device: str | None,
-    out: Path,
+    preset: str, ks: tuple[int, ...], options: RetrainOptions, data: Path | None, device: str | None, out: Path
 ) -> list[Subject]:
     """Trains what is not trained yet."""
     from pisr_core.studies.ablation import retraining
     from pisr_core.studies.study import Study
 
-    if reweighting not in REWEIGHTING:
-        raise ConfigError(f"--reweighting {reweighting}: choose one of {', '.join(REWEIGHTING)}.")
-    study = Study(preset, (), seeds, out / "trained", tuple(settings), data)
-    planned, subjects = retraining(study, ks, REWEIGHTING[reweighting])
-    train_study(planned, parallel, device)
+    if options.reweighting not in REWEIGHTING:
+        raise ConfigError(f"--reweighting {options.reweighting}: choose one of {', '.join(REWEIGHTING)}.")
+    overrides = tuple(with_steps(options.settings, options.steps))
+    study = Study(preset, (), parse_seeds(options.seeds), out / "trained", overrides, data)
+    planned, subjects = retraining(study, ks, REWEIGHTING[options.reweighting])
+    train_study(planned, options.parallel, device)
     return subjects
-
-
-def _say(text: str) -> None:
-    messages.print(text, markup=False, soft_wrap=True)
 
 
 def _show(table: ResultsTable) -> None:

@@ -44,6 +44,11 @@ SECONDS_BETWEEN_LINES = 10
 """Of progress, where there is no terminal for bars."""
 
 
+def say(text: str) -> None:
+    """A message for people, exactly as it is written."""
+    messages.print(text, markup=False, soft_wrap=True)
+
+
 def print_json(document: dict[str, Any] | list[Any]) -> None:
     """Writes one JSON document to stdout."""
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

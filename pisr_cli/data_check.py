@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pisr_cli.console import messages, print_json, progress_bar, results, score_table, text_table
+from pisr_cli.console import messages, print_json, progress_bar, results, say, score_table, text_table
+from pisr_cli.options import Json, Workers
 from pisr_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ def check(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Read the headers only: sizes, no pixels.")] = False,
     limit: Annotated[int, typer.Option(min=0, help="Files of the first N images of a split; 0 for all.")] = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 for one a core.", metavar="N")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON on stdout.")] = False,
+    workers: Workers = 0,
+    as_json: Json = False,
 ) -> None:
     """Find what is wrong with a dataset, and the settings that suit it.
 
@@ -64,7 +65,7 @@ def check(
 
     sources = _sources(root, dataset, split or [], annotations, images, pngs)
     for source in sources:
-        messages.print(f"{source.name}: {source.paths.json_path}", markup=False, soft_wrap=True)
+        say(f"{source.name}: {source.paths.json_path}")
     with progress_bar("checking") as progress:
         report = check_data(sources, workers, limit, quick, fix, progress)
     if as_json:
@@ -143,9 +144,9 @@ def _show_statistics(statistics: DatasetStatistics) -> None:
 
 
 def _show_changes(report: CheckReport, out: Path | None) -> None:
-    messages.print(f"{out}:" if report.changes else f"{out}: nothing to mend, a copy", markup=False, soft_wrap=True)
+    say(f"{out}:" if report.changes else f"{out}: nothing to mend, a copy")
     for change, count in (report.changes or {}).items():
-        messages.print(f"  {count} × {change}", markup=False, soft_wrap=True)
+        say(f"  {count} × {change}")
     source = report.sources[0].paths
     messages.print(
         f"Check it: pisr data check --annotations {out} --images {source.images_dir} --pngs {source.png_dir}",

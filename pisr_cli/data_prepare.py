@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pisr_cli.console import messages, print_json, progress_bar, results, score_table
+from pisr_cli.console import print_json, progress_bar, results, say, score_table
+from pisr_cli.options import Json, Workers
 from pisr_cli.sizes import parse_size
 from pisr_core.config import ScenesConfig, check_choice
 from pisr_core.errors import ConfigError
@@ -31,8 +32,8 @@ def prepare(
             show_default=False,
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 for one a core.", metavar="N")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")] = False,
+    workers: Workers = 0,
+    as_json: Json = False,
     out: Annotated[Path | None, typer.Option(help="Folder to write to.", metavar="DIR", rich_help_panel=SCENES)] = None,
     train: Annotated[
         int, typer.Option(min=1, help="Number of training images.", metavar="N", rich_help_panel=SCENES)
@@ -71,7 +72,7 @@ def _prepare_scenes(out: Path | None, config: ScenesConfig, as_json: bool) -> No
     with progress_bar("drawing") as progress:
         prepare_scenes(out, config, progress)
     counts = f"{config.train_images} training and {config.val_images} validation scenes in {out}"
-    messages.print(counts, markup=False, soft_wrap=True)
+    say(counts)
     if as_json:
         print_json({"out": str(out), "train": config.train_images, "val": config.val_images})
 
@@ -96,4 +97,4 @@ def show_reports(reports: dict[str, SplitReport], as_json: bool) -> None:
         table.add_row(split, str(report.images), str(report.made), str(report.segments))
     results.print(table)
     for report in reports.values():
-        messages.print(str(report.json_path), markup=False, soft_wrap=True)
+        say(str(report.json_path))

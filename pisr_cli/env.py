@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from pisr_cli.console import print_json, results, text_table
+from pisr_cli.options import Data, Json
 
 if TYPE_CHECKING:
     from pisr_core.environment import Environment
 
 
 def env(
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the datasets; else $PISR_DATASETS, else ./datasets.", metavar="ROOT"),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    data: Data = None,
+    as_json: Json = False,
 ) -> None:
     """Show what is here: versions, devices, memory, datasets, caches. Good to add to a report of a problem.
 

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pisr_cli.console import RUNS, messages, progress_bar
+import typer
+
+from pisr_cli.console import progress_bar, say
 from pisr_cli.eval_results import Outcome
+from pisr_cli.options import BatchSize, Data, Limit, NetworkOptions, Split
 from pisr_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,6 +27,31 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class SubjectOptions:
+    """What a model is scored on, and how it sees that."""
+
+    data: Data = None
+    dataset: Annotated[
+        str | None, typer.Option(help="Another dataset with the same classes, such as custom.", metavar="NAME")
+    ] = None
+    split: Split = "val"
+    limit: Limit = 0
+    batch_size: BatchSize = 1
+    multi_scale: Annotated[
+        str | None,
+        typer.Option(
+            help="Merge predictions at these shares of the evaluation size, such as 0.5,1,1.5.", metavar="SCALES"
+        ),
+    ] = None
+    flip: Annotated[bool, typer.Option("--flip", help="Merge with predictions of the mirrored image.")] = False
+
+    @property
+    def views(self) -> tuple[tuple[float, ...], bool] | None:
+        """The scales, and whether to mirror; `None` for the image itself."""
+        return None if self.multi_scale is None and not self.flip else (_scales(self.multi_scale or "1"), self.flip)
+
+
+@dataclass(frozen=True)
 class Subject:
     """A model, and what it shall be scored on."""
 
@@ -31,67 +59,60 @@ class Subject:
     model: PanopticModel
     dataset: PanopticDataset
     config: DataConfig
-    split: str
     device: torch.device
-    views: str
     precision: str
+    options: SubjectOptions
+
+    @property
+    def seen_as(self) -> str:
+        """How the model sees an image."""
+        if self.options.views is None:
+            return "the image itself"
+        scales, mirrored = self.options.views
+        return f"scales {', '.join(map(str, scales))}{', mirrored too' if mirrored else ''}"
 
 
-def load_subject(
-    checkpoint: Path | None,
-    data: Path | None,
-    dataset_name: str | None,
-    split: str,
-    views: tuple[tuple[float, ...], bool] | None,
-    device_name: str | None,
-    precision: str,
-    compiled: bool,
-) -> Subject:
-    """Reads the checkpoint and finds the dataset; `views` are the scales, and whether to mirror."""
+def _scales(text: str) -> tuple[float, ...]:
+    try:
+        scales = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--multi-scale {text}: write numbers with commas, for example 0.5,1,1.5.") from None
+    if not all(0.05 <= scale <= 20 for scale in scales):
+        raise ConfigError(f"--multi-scale {text}: choose scales from 0.05 to 20.")
+    return scales
+
+
+def load_subject(network: NetworkOptions, options: SubjectOptions) -> Subject:
+    """Reads the checkpoint and finds the dataset."""
     from pisr_core.data import build_dataset
     from pisr_core.evaluation.multi_scale import MultiScaleModel
-    from pisr_core.inference.fast_model import FastModel, check_precision
-    from pisr_core.inference.load import load_model, newest_checkpoint
-    from pisr_core.runtime.device import choose_device
 
-    device = choose_device(device_name)
-    check_precision(precision)
-    path = checkpoint or newest_checkpoint(RUNS)
-    model: PanopticModel = FastModel(load_model(path, device), precision, compiled)
-    seen = "the image itself"
-    if views is not None:
-        model = MultiScaleModel(model, *views)
-        seen = f"scales {', '.join(map(str, views[0]))}{', mirrored too' if views[1] else ''}"
-    config = replace(model.config.data, dataset=dataset_name or model.config.data.dataset)
-    dataset = build_dataset(config, split, data)
-    messages.print(f"{path} on {config.dataset} {split}, {device}", markup=False, soft_wrap=True)
-    return Subject(path, model, dataset, config, split, device, seen, precision)
+    views = options.views  # mistakes shall show before the work
+    path, model, device = network.load()
+    seen: PanopticModel = model if views is None else MultiScaleModel(model, *views)
+    config = replace(model.config.data, dataset=options.dataset or model.config.data.dataset)
+    dataset = build_dataset(config, options.split, options.data)
+    say(f"{path} on {config.dataset} {options.split}, {device}")
+    return Subject(path, seen, dataset, config, device, network.precision, options)
 
 
-def evaluate_model(
-    subject: Subject,
-    limit: int,
-    batch_size: int,
-    instances: Path | None,
-    compare: bool,
-    submission: Path | None,
-) -> Outcome:
+def evaluate_model(subject: Subject, instances: Path | None, compare: bool, submission: Path | None) -> Outcome:
     """Scores the model and writes the archives in one pass; of images without annotations only the archives."""
     from pisr_core.evaluation.submission import open_submission
     from pisr_core.results.comparison import tables_to_compare
 
-    model, config = subject.model, subject.config
-    if submission is not None and (limit or submission.suffix == ".zip"):
+    model, config, split = subject.model, subject.config, subject.options.split
+    if submission is not None and (subject.options.limit or submission.suffix == ".zip"):
         raise ConfigError(
             f"--submission {submission}: name a folder, in which each server's archive gets the name that it wants, "
             "and leave --limit out, for servers refuse archives that lack images."
         )
     if compare:
-        tables_to_compare(model.config, config.dataset, subject.split)  # mistakes shall show before the work
+        tables_to_compare(model.config, config.dataset, split)  # mistakes shall show before the work
     opened: AbstractContextManager[dict[Path, Archive]] = (
         nullcontext({})
         if submission is None
-        else open_submission(submission, config.dataset, subject.split, model.config.name, model.categories)
+        else open_submission(submission, config.dataset, split, model.config.name, model.categories)
     )
     positions: dict[int | str, int] = {}
     with opened as archives:
@@ -102,15 +123,15 @@ def evaluate_model(
                 archive.add(sample, result)
 
         if archives and subject.dataset[0].panoptic is None:
-            _predict(subject, batch_size, observe)
+            _predict(subject, observe)
             outcome = Outcome(None, {})
         else:
-            outcome = _score(subject, limit, batch_size, instances, compare, observe, positions)
+            outcome = _score(subject, instances, compare, observe, positions)
     outcome.archives += archives
     return outcome
 
 
-def _predict(subject: Subject, batch_size: int, observe: Observer) -> None:
+def _predict(subject: Subject, observe: Observer) -> None:
     from pisr_core.data.loading import evaluation_loader
     from pisr_core.evaluation.evaluate import check_classes, predictions
 
@@ -119,7 +140,7 @@ def _predict(subject: Subject, batch_size: int, observe: Observer) -> None:
     loader = evaluation_loader(
         subject.dataset,
         config,
-        batch_size,
+        subject.options.batch_size,
         workers=config.workers,
         size_divisor=model.size_divisor,
         device=subject.device,
@@ -131,8 +152,6 @@ def _predict(subject: Subject, batch_size: int, observe: Observer) -> None:
 
 def _score(
     subject: Subject,
-    limit: int,
-    batch_size: int,
     instances: Path | None,
     compared: bool,
     observe: Observer,
@@ -149,14 +168,14 @@ def _score(
             subject.dataset,
             config,
             subject.device,
-            batch_size,
+            subject.options.batch_size,
             config.workers,
-            limit,
+            subject.options.limit,
             progress,
             official_instances=instances,
             observe=observe,
         )
-    comparisons = compare(model.config, config.dataset, subject.split, result) if compared else []
+    comparisons = compare(model.config, config.dataset, subject.options.split, result) if compared else []
     examples = examples_of_model(result.worst, model, subject.dataset, positions, subject.device)
     return Outcome(result, _facts(subject, result.images), comparisons, examples)
 
@@ -171,9 +190,9 @@ def _facts(subject: Subject, images: int) -> dict[str, Any]:
         "architecture": f"{config.architecture}, {config.backbone.name}, relation {config.relation.name}",
         "trained steps": read_info(subject.path).get("step"),
         "dataset": subject.config.dataset,
-        "split": subject.split,
+        "split": subject.options.split,
         "images": images,
-        "seen as": subject.views,
+        "seen as": subject.seen_as,
         "device": str(subject.device),
         "precision": subject.precision,
     }

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pisr_cli.console import messages, print_json, results, score, score_table
+from pisr_cli.console import print_json, results, say, score, score_table
 
 if TYPE_CHECKING:
     from pisr_core.evaluation.examples import Example
@@ -41,9 +41,9 @@ def deliver(outcome: Outcome, out: Path | None, as_json: bool) -> None:
         from pisr_core.evaluation.report import write_report
 
         write_report(out, outcome.result, outcome.facts, outcome.comparisons, outcome.examples)
-        messages.print(f"report: {out / 'report.html'}", markup=False, soft_wrap=True)
+        say(f"report: {out / 'report.html'}")
     for path in outcome.archives:
-        messages.print(f"to upload: {path}", markup=False, soft_wrap=True)
+        say(f"to upload: {path}")
     if as_json:
         print_json(_document(outcome))
     elif outcome.result is not None:

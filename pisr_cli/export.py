@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pisr_cli.console import RUNS, messages, print_json, progress_bar, results, score_table
+from pisr_cli.console import RUNS, print_json, progress_bar, results, say, score_table
+from pisr_cli.options import Checkpoint, Json
 from pisr_cli.sizes import parse_size
 from pisr_core.errors import ConfigError, DataError
 
@@ -23,9 +24,7 @@ CHECK_IMAGES = 8
 
 def export(
     out: Annotated[Path, typer.Option(help="The file: model.onnx, or model.pt2 for torch.export.", metavar="FILE")],
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="The model; else that of the newest run in ./runs.", metavar="FILE")
-    ] = None,
+    checkpoint: Checkpoint = None,
     kind: Annotated[
         str | None, typer.Option("--format", help="onnx or torch; else by the file's name.", metavar="NAME")
     ] = None,
@@ -40,7 +39,7 @@ def export(
     check_images: Annotated[
         Path | None, typer.Option(help="Check on images of this folder, not on painted scenes.", metavar="DIR")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Write a model for other runtimes: ONNX, or torch.export's archive.
 
@@ -60,7 +59,7 @@ def export(
     model = load_model(path, choose_device("cpu"))
     request = ExportRequest(chosen, wanted or default_size(model), batch, dynamic, merging)
     images = [] if check_images is None else _images(check_images)
-    messages.print(f"exporting {path}, which takes a minute or two", markup=False, soft_wrap=True)
+    say(f"exporting {path}, which takes a minute or two")
     with progress_bar("checking") as progress:
         report = export_model(model, out, request, images, progress)
     if as_json:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from pisr_cli.console import messages, print_json, progress_bar, results, score, score_table
+from pisr_cli.console import messages, print_json, progress_bar, results, say, score, score_table
+from pisr_cli.options import Device, Json, Settings, grouped
 from pisr_cli.sizes import parse_size
 from pisr_core.config import Config
 from pisr_core.errors import ConfigError
@@ -28,6 +29,8 @@ CONVENTION = (
     "without); PISR in the paper's literal order, fused: in the order that it runs in"
 )
 
+PAPERS_PQ = "PQ as the paper prints it, over our count of operations"
+
 
 @dataclass(frozen=True)
 class _Subject:
@@ -44,38 +47,51 @@ _Row = tuple[_Subject, "ModelCost", "Speed | None"]
 """A model, its operations and, where it was measured, its speed."""
 
 
-def flops(
-    presets: Annotated[
-        list[str] | None, typer.Argument(help="Presets, or paths of TOML files; else the rows of Table 4.")
-    ] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="Count this trained model.", metavar="FILE")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a setting, such as relation.channels=96. Repeatable.", metavar="KEY=VALUE"),
-    ] = None,
-    size: Annotated[
-        str | None, typer.Option(help="Of the image; else a usual one of the dataset.", metavar="HxW")
-    ] = None,
-    speed: Annotated[
-        bool | None, typer.Option("--speed/--no-speed", help="Measure the speed; else on a GPU only.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; else the fastest here.")] = None,
-    dtype: Annotated[str, typer.Option(help="fp32, fp16 or bf16 (autocast), for the speed.")] = "fp32",
-    batch: Annotated[int, typer.Option(min=1, help="Images at once, for the speed.", metavar="N")] = 1,
-    runs: Annotated[int, typer.Option(min=2, help="Measured runs after the warm-up.", metavar="N")] = 20,
-    compiled: Annotated[bool, typer.Option("--compile", help="Compile the forward pass before it is timed.")] = False,
-    channels_last: Annotated[bool, typer.Option("--channels-last", help="Time with channels last.")] = False,
+@dataclass(frozen=True)
+class SpeedOptions:
+    """Whether and how the speed is measured."""
+
+    speed: Annotated[bool | None, typer.Option("--speed/--no-speed", help="Measure the speed; else on a GPU only.")] = (
+        None
+    )
+    device: Device = None
+    dtype: Annotated[str, typer.Option(help="fp32, fp16 or bf16 (autocast).")] = "fp32"
+    batch: Annotated[int, typer.Option(min=1, help="Images at once.", metavar="N")] = 1
+    runs: Annotated[int, typer.Option(min=2, help="Measured runs after the warm-up.", metavar="N")] = 20
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile the forward pass before it is timed.")] = False
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="Time with channels last.")] = False
+
+
+@dataclass(frozen=True)
+class PlotOptions:
+    """Fig. 8."""
+
     plot: Annotated[
         Path | None,
         typer.Option(help="Draw Fig. 8, PQ over GFLOP, into this PNG, SVG or PDF.", metavar="FILE"),
-    ] = None,
+    ] = None
     results_csv: Annotated[
         Path | None,
         typer.Option(
             "--results", help="Your PQ for the plot: columns preset, pq, settings; else the paper's.", metavar="CSV"
         ),
+    ] = None
+
+
+@grouped(timing="Speed", figure="Plot")
+def flops(
+    presets: Annotated[
+        list[str] | None, typer.Argument(help="Presets, or paths of TOML files; else the rows of Table 4.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    checkpoint: Annotated[Path | None, typer.Option(help="Count this trained model.", metavar="FILE")] = None,
+    settings: Settings = None,
+    size: Annotated[
+        str | None, typer.Option(help="Of the image; else a usual one of the dataset.", metavar="HxW")
+    ] = None,
+    *,
+    timing: SpeedOptions,
+    figure: PlotOptions,
+    as_json: Json = False,
 ) -> None:
     """Count a model's operations by part, and measure its speed and memory.
 
@@ -87,37 +103,48 @@ def flops(
     """
     wanted = None if size is None else parse_size(size)
     subjects = _subjects(presets, checkpoint, settings or [], compared=wanted is None and not settings)
-    qualities = _qualities(plot, results_csv, presets)
-
-    from pisr_core.profiling.cost import model_cost
-    from pisr_core.profiling.speed import check_dtype
-    from pisr_core.profiling.tradeoff import draw_tradeoff
-    from pisr_core.runtime.device import choose_device
-
-    where = choose_device(device)
-    measured = where.type == "cuda" if speed is None else speed
-    if measured:
-        check_dtype(where, dtype)
-    costs = []
-    with progress_bar("counting") as progress:
-        for done, subject in enumerate(subjects):
-            progress(done, len(subjects))
-            costs.append(model_cost(subject.config, subject.categories, wanted))
-        progress(len(subjects), len(subjects))
-    options = {"dtype": dtype, "compiled": compiled, "channels_last": channels_last, "runs": runs}
+    qualities = _qualities(figure, presets)
+    device = _device_to_time(timing)
+    costs = _costs(subjects, wanted)
     speeds = [
-        _measure(subject, cost.size, where, batch, options) if measured else None
+        None if device is None else _measure(subject, cost.size, device, timing)
         for subject, cost in zip(subjects, costs, strict=True)
     ]
-    if plot is not None:
-        title = "PQ over operations" if results_csv else "PQ as the paper prints it, over our count of operations"
-        draw_tradeoff(plot, qualities, wanted, title)
-        messages.print(f"{plot}: drawn", markup=False, soft_wrap=True)
+    if figure.plot is not None:
+        from pisr_core.profiling.tradeoff import draw_tradeoff
+
+        title = "PQ over operations" if figure.results_csv else PAPERS_PQ
+        draw_tradeoff(figure.plot, qualities, wanted, title)
+        say(f"{figure.plot}: drawn")
     rows = list(zip(subjects, costs, speeds, strict=True))
     if as_json:
         print_json({"convention": CONVENTION, "models": [_as_json(*row) for row in rows]})
     else:
         _show(rows)
+
+
+def _device_to_time(timing: SpeedOptions) -> torch.device | None:
+    """Where the speed is measured; `None` where it is not."""
+    from pisr_core.profiling.speed import check_dtype
+    from pisr_core.runtime.device import choose_device
+
+    device = choose_device(timing.device)
+    if not (device.type == "cuda" if timing.speed is None else timing.speed):
+        return None
+    check_dtype(device, timing.dtype)
+    return device
+
+
+def _costs(subjects: list[_Subject], size: tuple[int, int] | None) -> list[ModelCost]:
+    from pisr_core.profiling.cost import model_cost
+
+    costs = []
+    with progress_bar("counting") as progress:
+        for done, subject in enumerate(subjects):
+            progress(done, len(subjects))
+            costs.append(model_cost(subject.config, subject.categories, size))
+        progress(len(subjects), len(subjects))
+    return costs
 
 
 def _subjects(names: list[str] | None, checkpoint: Path | None, settings: list[str], compared: bool) -> list[_Subject]:
@@ -143,9 +170,7 @@ def _subjects(names: list[str] | None, checkpoint: Path | None, settings: list[s
     return subjects
 
 
-def _measure(
-    subject: _Subject, size: tuple[int, int], device: torch.device, batch: int, options: dict[str, Any]
-) -> Speed:
+def _measure(subject: _Subject, size: tuple[int, int], device: torch.device, timing: SpeedOptions) -> Speed:
     """Times a model on noise: with random weights unless it comes from a checkpoint."""
     from dataclasses import replace
 
@@ -161,15 +186,18 @@ def _measure(
     else:
         backbone = replace(subject.config.backbone, pretrained=False)
         model = build_model(replace(subject.config, backbone=backbone), subject.categories).to(device)
-    images = torch.randint(0, 256, (batch, 3, *size), dtype=torch.uint8, device=device)
+    images = torch.randint(0, 256, (timing.batch, 3, *size), dtype=torch.uint8, device=device)
     with progress_bar(subject.name) as progress:
-        return measure_speed(model, images, **options, progress=progress)
+        return measure_speed(
+            model, images, timing.dtype, timing.compiled, timing.channels_last, timing.runs, progress=progress
+        )
 
 
-def _qualities(plot: Path | None, csv: Path | None, names: list[str] | None) -> list[Result]:
+def _qualities(figure: PlotOptions, names: list[str] | None) -> list[Result]:
     """PQ of the models to draw: from a CSV, else what the paper prints of the presets; none without a plot."""
     from pisr_core.profiling.tradeoff import FIGURE_8, printed_results, read_results
 
+    plot, csv = figure.plot, figure.results_csv
     if plot is None:
         if csv is not None:
             raise ConfigError(f"--results {csv}: name the picture too, for example --plot quality.png")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pisr_cli.console import print_json, results, score, score_table, text_table
+from pisr_cli.options import Json
 from pisr_core.config import Config, PaperRow
 from pisr_core.errors import ConfigError
 
@@ -16,7 +17,7 @@ from pisr_core.errors import ConfigError
 def presets(
     name: Annotated[str | None, typer.Argument(help="Show this one's settings as TOML.")] = None,
     table: Annotated[int | None, typer.Option(help="Show a table of the paper, 1 to 5, and its presets.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """List the presets with the paper's rows that they stand for, or show one, or a table of the paper.
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from pisr_cli.console import messages, print_json, results, score_table
+from pisr_cli.console import messages, print_json, results, say, score_table
+from pisr_cli.options import Data, Json, Parallel, Settings, Steps, grouped, with_steps
 from pisr_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,11 +26,14 @@ TRAIN = (sys.executable, "-m", "pisr_cli", "train")
 """What a study starts for each of its runs."""
 
 
-def study(
-    preset: Annotated[str, typer.Option(help="The preset that all variants change.", metavar="NAME")],
+@dataclass(frozen=True)
+class PlanOptions:
+    """What is trained."""
+
+    preset: Annotated[str, typer.Option(help="The preset that all variants change.", metavar="NAME")]
     variants: Annotated[
         str, typer.Option(help="Variants of Table 5, and the control `heads`.", metavar="NAME,NAME…")
-    ] = "none,heads,concat,product,ocr,noreweight,pisr",
+    ] = "none,heads,concat,product,ocr,noreweight,pisr"
     more: Annotated[
         list[str] | None,
         typer.Option(
@@ -36,34 +41,38 @@ def study(
             help="One of your own, such as area:relation.normalization=area. Repeatable.",
             metavar="NAME:KEY=VALUE,…",
         ),
-    ] = None,
-    seeds: Annotated[str, typer.Option(help="Each variant is trained with each of them.", metavar="N,N…")] = "0,1,2",
-    steps: Annotated[int | None, typer.Option(help="The same as --set train.steps=N.", metavar="N")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a setting in all runs. Repeatable.", metavar="KEY=VALUE"),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the datasets; else $PISR_DATASETS, else ./datasets.", metavar="ROOT"),
-    ] = None,
+    ] = None
+    seeds: Annotated[str, typer.Option(help="Each variant is trained with each of them.", metavar="N,N…")] = "0,1,2"
+    steps: Steps = None
+    settings: Settings = None
+    data: Data = None
     weights: Annotated[
         Path | None,
         typer.Option(help="Start all runs from this checkpoint; {seed} in it stands for the seed.", metavar="FILE"),
-    ] = None,
+    ] = None
+
+    def plan(self, folder: Path) -> Study:
+        """The study that these options describe."""
+        from pisr_core.studies.study import Study, parse_variant
+
+        variants = tuple(map(parse_variant, [*filter(None, self.variants.split(",")), *(self.more or [])]))
+        overrides = tuple(with_steps(self.settings, self.steps))
+        return Study(self.preset, variants, parse_seeds(self.seeds), folder, overrides, self.data, self.weights)
+
+
+@grouped()
+def study(
+    what: PlanOptions,
     against: Annotated[
         str, typer.Option(help="The variant whose gain over the others is tested.", metavar="NAME")
     ] = "pisr",
     classes: Annotated[
         list[str] | None, typer.Option("--class", help="Report this class's PQ too. Repeatable.", metavar="NAME")
     ] = None,
-    parallel: Annotated[
-        int | None,
-        typer.Option(min=1, help="Runs at once; else one for each GPU, or for every two cores.", metavar="N"),
-    ] = None,
+    parallel: Parallel = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda:1 …; else the GPUs in turn, or the CPU.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the study; else studies/PRESET.", metavar="DIR")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Train variants with several seeds and compare them (Table 5).
 
@@ -74,23 +83,20 @@ def study(
 
     Example: pisr study --preset scenes-pdl-r18 --variants pisr --variant area:relation.normalization=area
     """
-    from pisr_core.studies.study import Study, parse_variant
     from pisr_core.studies.study_report import study_report, write_report
 
-    names = [*filter(None, variants.split(",")), *(more or [])]
-    chosen = tuple(parse_variant(name) for name in names)
-    if against not in [variant.name for variant in chosen]:
-        raise ConfigError(f"--against {against}: is not studied; choose one of {', '.join(v.name for v in chosen)}.")
-    overrides = [*(settings or []), *([f"train.steps={steps}"] if steps is not None else [])]
-    folder = out or Path("studies") / Path(preset).stem
-    plan = Study(preset, chosen, parse_seeds(seeds), folder, tuple(overrides), data, weights)
+    folder = out or Path("studies") / Path(what.preset).stem
+    plan = what.plan(folder)
+    names = [variant.name for variant in plan.variants]
+    if against not in names:
+        raise ConfigError(f"--against {against}: is not studied; choose one of {', '.join(names)}.")
     report = study_report(train_study(plan, parallel, device), against, classes or ())
-    write_report(report, folder, f"Study of {preset}")
+    write_report(report, folder, f"Study of {what.preset}")
     if as_json:
         print_json({"out": str(folder), **report.to_json()})
     else:
         _show(report)
-    messages.print(f"written: {folder / 'study.html'}, study.csv, summary.csv, study.png", markup=False)
+    say(f"written: {folder / 'study.html'}, study.csv, summary.csv, study.png")
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pisr_cli.console import RUNS, messages, print_json
+from pisr_cli.console import RUNS, messages, print_json, say
+from pisr_cli.options import Data, Device, Json, Settings, Steps, grouped, with_steps
 from pisr_cli.train_dry_run import memory_text, report_dry_run
 from pisr_core.config import Config
 from pisr_core.errors import ConfigError, TrainingError
@@ -18,27 +20,45 @@ if TYPE_CHECKING:
     from pisr_core.training.train import TrainResult
 
 
-def train(
+@dataclass(frozen=True)
+class PresetOptions:
+    """A preset and what is changed in it."""
+
     preset: Annotated[
         str | None,
         typer.Option(help="A preset's name (`pisr presets` lists them) or the path of a TOML file.", metavar="NAME"),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the datasets; else $PISR_DATASETS, else ./datasets.", metavar="ROOT"),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run; else runs/NAME.", metavar="DIR")] = None,
+    ] = None
+    settings: Settings = None
+    max_steps: Steps = None
+    seed: Annotated[int | None, typer.Option(help="The same as --set train.seed=N.", metavar="N")] = None
+
+    @property
+    def overrides(self) -> list[str]:
+        """All changes as settings."""
+        seed = [] if self.seed is None else [f"train.seed={self.seed}"]
+        return [*with_steps(self.settings, self.max_steps), *seed]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where a run lies and what it starts from."""
+
+    data: Data = None
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; else runs/NAME.", metavar="DIR")] = None
     weights: Annotated[
         Path | None,
         typer.Option(help="Start from this checkpoint: tensors that fit are loaded.", metavar="FILE"),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a setting, such as train.lr=0.001. Repeatable.", metavar="KEY=VALUE"),
-    ] = None,
-    max_steps: Annotated[int | None, typer.Option(help="The same as --set train.steps=N.", metavar="N")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same as --set train.seed=N.", metavar="N")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; else the fastest here.")] = None,
+    ] = None
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in DIR, else the newest unfinished one in ./runs.")
+    ] = False
+
+
+@grouped()
+def train(
+    chosen: PresetOptions,
+    run: RunOptions,
+    device: Device = None,
     dry: Annotated[
         bool,
         typer.Option(
@@ -46,16 +66,13 @@ def train(
             help="Try the data, two steps and an evaluation; estimate time, memory and disk. Writes nothing.",
         ),
     ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run in DIR, else the newest unfinished one in ./runs.")
-    ] = False,
     wandb: Annotated[
         str | None,
         typer.Option(
             help="Curves to this project of Weights & Biases too (pip install '.[wandb]').", metavar="PROJECT"
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Train a model.
 
@@ -67,22 +84,17 @@ def train(
 
     Example: pisr train --preset coco-pdl-r50 --data datasets --dry-run
     """
-    overrides = list(settings or [])
-    if max_steps is not None:
-        overrides.append(f"train.steps={max_steps}")
-    if seed is not None:
-        overrides.append(f"train.seed={seed}")
-    if resume and preset is None and out is None:
-        out = _newest_unfinished()
-    config = _config(preset, out, resume, overrides)
-    folder = out or _default_folder(RUNS / config.name, resume)
+    if run.resume and chosen.preset is None and run.out is None:
+        run = replace(run, out=_newest_unfinished())
+    config = _config(chosen, run)
+    folder = run.out or _default_folder(RUNS / config.name, run.resume)
     main_process = int(os.environ.get("RANK", "0")) == 0
     if dry:
-        if resume:
+        if run.resume:
             raise ConfigError("--dry-run: tries a new run; leave --resume out.")
         from pisr_core.profiling.dry_run import dry_run
 
-        tried = dry_run(config, data, folder, weights, device)
+        tried = dry_run(config, run.data, folder, run.weights, device)
         if main_process:
             report_dry_run(tried, config, folder, as_json)
         return
@@ -90,9 +102,11 @@ def train(
     from pisr_core.training.train import train as run_training
 
     listeners = _listeners(wandb)
-    result = run_training(config, data, folder, weights=weights, resume=resume, device=device, listeners=listeners)
+    result = run_training(
+        config, run.data, folder, weights=run.weights, resume=run.resume, device=device, listeners=listeners
+    )
     if main_process:
-        _report(result, data, as_json)
+        _report(result, run.data, as_json)
 
 
 def _listeners(wandb_project: str | None) -> list[TrainListener]:
@@ -104,18 +118,20 @@ def _listeners(wandb_project: str | None) -> list[TrainListener]:
     return [live] if wandb_project is None else [live, WandbListener(wandb_project, silent=messages.quiet)]
 
 
-def _config(preset: str | None, out: Path | None, resume: bool, overrides: list[str]) -> Config:
+def _config(chosen: PresetOptions, run: RunOptions) -> Config:
     """The named preset; a run that resumes brings its own."""
     from pisr_core import presets
     from pisr_core.training.state import RunFolder
 
-    if preset is not None:
-        return presets.load(preset, overrides)
-    if resume and out is not None:
-        saved = RunFolder(out).config
+    if chosen.preset is not None:
+        return presets.load(chosen.preset, chosen.overrides)
+    if run.resume and run.out is not None:
+        saved = RunFolder(run.out).config
         if not saved.is_file():
-            raise TrainingError(f"{out}: no run to resume. Start it without --resume, or name another folder by --out.")
-        return presets.load(str(saved), overrides)
+            raise TrainingError(
+                f"{run.out}: no run to resume. Start it without --resume, or name another folder by --out."
+            )
+        return presets.load(str(saved), chosen.overrides)
     raise ConfigError("what to train? Name a preset: `pisr train --preset NAME`; `pisr presets` lists them.")
 
 
@@ -123,7 +139,7 @@ def _newest_unfinished() -> Path:
     from pisr_core.training.state import newest_unfinished
 
     folder = newest_unfinished(RUNS).path
-    messages.print(f"resuming {folder}", markup=False, soft_wrap=True)
+    say(f"resuming {folder}")
     return folder
 
 
@@ -151,7 +167,7 @@ def _report(result: TrainResult, data: Path | None, as_json: bool) -> None:
         f"      pisr predict PHOTO.jpg --checkpoint {best} --out predictions",
     )
     for line in lines:
-        messages.print(line, markup=False, soft_wrap=True)
+        say(line)
 
 
 def _document(result: TrainResult) -> dict[str, Any]:

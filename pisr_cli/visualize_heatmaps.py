@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pisr_cli.console import RUNS, messages, print_json, progress_bar
+from pisr_cli.console import RUNS, print_json, progress_bar, say
+from pisr_cli.options import Device, Json, grouped
 from pisr_core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import torch
 
+    from pisr_core.figures.annotations import Annotations
     from pisr_core.models import PanopticModel
 
 
+@dataclass(frozen=True)
+class TruthOptions:
+    """What should have been found."""
+
+    annotations: Annotated[
+        Path | None,
+        typer.Option(help="Ground truth in COCO panoptic format, found by the images' file names.", metavar="JSON"),
+    ] = None
+    annotations_dir: Annotated[
+        Path | None, typer.Option(help="Folder of its PNGs; else the JSON's path without .json.", metavar="DIR")
+    ] = None
+
+    def read(self) -> Annotations | None:
+        """The annotations; `None` where none are named."""
+        from pisr_core.figures.annotations import Annotations
+
+        if self.annotations_dir and not self.annotations:
+            raise ConfigError("--annotations-dir needs --annotations.")
+        return Annotations(self.annotations, self.annotations_dir) if self.annotations else None
+
+
+@grouped()
 def visualize_heatmaps(
     paths: Annotated[
         list[str], typer.Argument(help="Images, folders or patterns such as 'photos/*.jpg'.", metavar="PATH…")
     ],
     out: Annotated[Path, typer.Option(help="Folder for the pictures and index.html.", metavar="DIR")],
+    *,
     checkpoint: Annotated[
         list[Path] | None,
         typer.Option(
@@ -44,15 +70,9 @@ def visualize_heatmaps(
             metavar="NAME",
         ),
     ] = None,
-    annotations: Annotated[
-        Path | None,
-        typer.Option(help="Ground truth in COCO panoptic format, found by the images' file names.", metavar="JSON"),
-    ] = None,
-    annotations_dir: Annotated[
-        Path | None, typer.Option(help="Folder of its PNGs; else the JSON's path without .json.", metavar="DIR")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; else the fastest here.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+    truth: TruthOptions,
+    device: Device = None,
+    as_json: Json = False,
 ) -> None:
     """See what a model sees: class heatmaps before and after PISR, centres, instance maps, weights.
 
@@ -61,7 +81,6 @@ def visualize_heatmaps(
 
     Example: pisr visualize-heatmaps photo.jpg --checkpoint runs/first/best.safetensors --class car --out heatmaps
     """
-    from pisr_core.figures.annotations import Annotations
     from pisr_core.figures.heatmaps import compare_models
     from pisr_core.figures.heatmaps import visualize_heatmaps as draw_heatmaps
     from pisr_core.inference.load import newest_checkpoint
@@ -69,26 +88,18 @@ def visualize_heatmaps(
 
     if compare and (checkpoint or class_):
         raise ConfigError("--compare draws results only: leave --checkpoint and --class out, or --compare.")
-    if annotations_dir and not annotations:
-        raise ConfigError("--annotations-dir needs --annotations.")
     chosen = choose_device(device)
     models = _load(compare or checkpoint or [newest_checkpoint(RUNS)], chosen)
-    truth = Annotations(annotations, annotations_dir) if annotations else None
+    annotations = truth.read()
     with progress_bar("drawing") as progress:
         if compare:
-            report = compare_models(models, paths, out, chosen, truth, progress)
+            report = compare_models(models, paths, out, chosen, annotations, progress)
         else:
-            report = draw_heatmaps(models, paths, out, chosen, class_ or (), truth, progress)
+            report = draw_heatmaps(models, paths, out, chosen, class_ or (), annotations, progress)
     if as_json:
-        print_json(
-            {
-                "page": str(report.page),
-                "images": [str(path) for path in report.images],
-                "pictures": [str(path) for path in report.pictures],
-                "failed": report.failed,
-            }
-        )
-    messages.print(f"{len(report.pictures)} pictures, all in {report.page}", markup=False, soft_wrap=True)
+        paths_of = {"images": list(map(str, report.images)), "pictures": list(map(str, report.pictures))}
+        print_json({"page": str(report.page), **paths_of, "failed": report.failed})
+    say(f"{len(report.pictures)} pictures, all in {report.page}")
     if report.failed:
         raise DataError(f"{len(report.failed)} inputs were skipped:\n  " + "\n  ".join(report.failed))
 
@@ -104,6 +115,6 @@ def _load(checkpoints: list[Path] | tuple[Path, ...], device: torch.device) -> d
         while label in models:
             number += 1
             label = f"{model.config.name}-{number}"
-        messages.print(f"{label}: {path} on {device}", markup=False, soft_wrap=True)
+        say(f"{label}: {path} on {device}")
         models[label] = model
     return models

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pisr_cli.console import messages, print_json, progress_bar, results, text_table
+from pisr_cli.console import print_json, progress_bar, results, say, text_table
+from pisr_cli.options import Json, Settings
 from pisr_core.config import Config, check_choice
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def list_weights(as_json: Annotated[bool, typer.Option("--json", help="Print JSO
 def download(
     name: Annotated[str, typer.Argument(help="A name that `pisr weights list` shows.")],
     out: Annotated[Path, typer.Option(help="Folder for the file.", metavar="DIR")] = Path("weights"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print where the file is as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Fetch public weights and check their bytes. A call that was interrupted continues.
 
@@ -59,7 +60,7 @@ def download(
         path = fetch(source, out, progress)
     if as_json:
         print_json({"name": name, "path": str(path), **asdict(source)})
-    messages.print(f"next: pisr weights import {path} --preset {source.preset}", markup=False, soft_wrap=True)
+    say(f"next: pisr weights import {path} --preset {source.preset}")
 
 
 @app.command("import", no_args_is_help=True)
@@ -72,11 +73,8 @@ def import_file(
         Path | None,
         typer.Option(help="Folder of the datasets, for presets whose classes only the data tell.", metavar="ROOT"),
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a setting, such as relation.name=ocr. Repeatable.", metavar="KEY=VALUE"),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what became of every tensor as JSON.")] = False,
+    settings: Settings = None,
+    as_json: Json = False,
 ) -> None:
     """Turn public weights into a checkpoint of a preset.
 
@@ -95,7 +93,7 @@ def import_file(
         print_json({"out": str(path), **asdict(report)})
     else:
         _show(report)
-    messages.print(f"next: pisr train --preset {preset} --weights {path}", markup=False, soft_wrap=True)
+    say(f"next: pisr train --preset {preset} --weights {path}")
 
 
 def _categories(config: Config, data: Path | None) -> tuple[Category, ...]:

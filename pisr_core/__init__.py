@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pisr_core.api import Prediction, Predictor, load_model
+    from pisr_core.config import PISRConfig
     from pisr_core.relations.pisr import PISR
     from pisr_core.structures import SemanticPrediction
 
-__all__ = ["PISR", "Prediction", "Predictor", "SemanticPrediction", "load_model"]
+__all__ = ["PISR", "PISRConfig", "Prediction", "Predictor", "SemanticPrediction", "load_model"]
 
 _HOMES = {
     "PISR": "pisr_core.relations.pisr",
+    "PISRConfig": "pisr_core.config",
     "Prediction": "pisr_core.api",
     "Predictor": "pisr_core.api",
     "SemanticPrediction": "pisr_core.structures",

@@ -26,6 +26,12 @@ def pytest_generate_tests(metafunc):
             metafunc.parametrize(fixture, cases, ids=[case.name for case in cases])
 
 
+@pytest.fixture
+def record_property(record_property):
+    """pytest's own, for numbers of NumPy and torch too, which cannot be sent between processes."""
+    return lambda name, value: record_property(name, float(value))
+
+
 @pytest.fixture(autouse=True)
 def _same_random_numbers_in_every_test():
     torch.manual_seed(0)

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pisr_core.config.architectures import (
-    BackboneConfig,
-    BranchConfig,
-    DeepLabConfig,
-    FPNConfig,
-    MaskFormerConfig,
-    UPerNetConfig,
-)
+from pisr_core.config.backbone import BackboneConfig
+from pisr_core.config.boxes import FPNConfig
+from pisr_core.config.center_offset import BranchConfig, DeepLabConfig, MergeConfig, TargetConfig, UPerNetConfig
 from pisr_core.config.checks import check, check_choice
-from pisr_core.config.relation import LossConfig, MergeConfig, RelationConfig, TargetConfig
+from pisr_core.config.queries import MaskFormerConfig
+from pisr_core.config.relation import LossConfig, PISRConfig, RelationConfig
 from pisr_core.config.running import DataConfig, ScenesConfig, TrainConfig
 
 __all__ = [
@@ -26,6 +22,7 @@ __all__ = [
     "LossConfig",
     "MaskFormerConfig",
     "MergeConfig",
+    "PISRConfig",
     "PaperRow",
     "RelationConfig",
     "ScenesConfig",
@@ -39,37 +36,30 @@ __all__ = [
 
 @dataclass(frozen=True)
 class PaperRow:
-    """A printed row of the paper; a preset may stand for several.
-
-    Attributes:
-        table: its table's number.
-        row: the method as printed there.
-        backbone: the backbone as printed there.
-        split: the dataset's split.
-        scores: the printed numbers by column.
-    """
+    """A printed row of the paper; a preset may stand for several."""
 
     table: int = 0
+    """Its table's number."""
     row: str = ""
+    """The method as printed there."""
     backbone: str = ""
+    """The backbone as printed there."""
     split: str = ""
+    """The dataset's split."""
     scores: dict[str, float] = field(default_factory=dict)
+    """The printed numbers by column."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """A whole preset.
-
-    Attributes:
-        name: the preset's name.
-        description: one line for `pisr presets`.
-        architecture: a name of `pisr_core.models.MODELS`.
-        paper: the rows that it stands for, none when it is not in the paper.
-    """
+    """A whole preset."""
 
     name: str = ""
+    """The preset's name."""
     description: str = ""
+    """One line for `pisr presets`."""
     architecture: str = "panoptic_deeplab"
+    """A name of `pisr_core.models.MODELS`."""
     backbone: BackboneConfig = BackboneConfig()
     deeplab: DeepLabConfig = DeepLabConfig()
     fpn: FPNConfig = FPNConfig()
@@ -82,6 +72,7 @@ class Config:
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
     paper: tuple[PaperRow, ...] = ()
+    """The rows that it stands for, none when it is not in the paper."""
 
     def __post_init__(self) -> None:
         is_name = self.name not in (".", "..") and not set(self.name) & set("/\\\0") and len(self.name) <= 100

@@ -1,4 +1,4 @@
-"""Settings of the relation and of what is learnt from it: Eq. 1, targets, merging."""
+"""Settings of the relation, and Eq. 1."""
 
 from __future__ import annotations
 
@@ -8,124 +8,82 @@ from pisr_core.config.checks import check, check_choice, check_counts
 
 
 @dataclass(frozen=True)
-class RelationConfig:
-    """The relation between first and final predictions (Sec. 3, Table 5).
+class PISRConfig:
+    """The paper's module (Sec. 3); the relations beside it read `channels` and `top_k` too."""
 
-    Attributes:
-        name: `none` (the base, no second heads), `heads` (second heads on F itself, the control of deep
-            supervision), `concat`, `product`, `ocr` or `pisr`.
-        channels: d, the width inside the relation.
-        top_k: K, the number of instances.
-        reweight: learn ω (Sec. 3.3).
-        normalization: of the encodings: `mass` (a map's mean, with a floor of one cell) or `area`.
-        encoding_norm: LayerNorm on the encodings.
-        presence: the mass, cells, with which an encoding keeps half of its size; 0 leaves all as they are.
-        feature_norm: batch norm on F_pan, which keeps training steady at the base's learning rates.
-        residual: add the relation's features to F instead of replacing it.
-        fused: multiply the attention in the order that never builds the (n+k)×h×w map.
-        kernel: side of h's kernel: 3 as in the paper; 1 costs a ninth.
-        encoding_stride: encodings are gathered from every so-manieth cell of each row and column.
-        final_heads: what the final stage predicts anew: `all`, or `semantic`, which keeps the first centres and offsets
-            (Panoptic-DeepLab and UPerNet).
-        instance_radius: C of footnote 2, in stride-4 cells.
-        thing_mask: `binary` (literal) or `probability`: what suppresses the background in I.
-        detach: no gradient from the relation through S and I.
-    """
-
-    name: str = "pisr"
     channels: int = 192
+    """d, the width inside the relation."""
     top_k: int = 200
+    """K, the most instances that it will see. Fewer are fine, as are none."""
     reweight: bool = True
+    """Learn ω (Sec. 3.3); without it every category counts the same."""
     normalization: str = "mass"
+    """Of the encodings: `mass` (a map's mean, with a floor of one cell) or `area`."""
     encoding_norm: bool = True
+    """LayerNorm on the encodings, without bias, so that absent instances stay zero."""
     presence: float = 0.0
+    """The mass, cells, with which an encoding keeps half of its size: each is multiplied by m / (m + presence), m its
+    map's mass in those cells that it is gathered from, for the LayerNorm gives even those of absent classes full size;
+    0 does without."""
     feature_norm: bool = True
+    """Batch norm on F_pan, a product of three learned matrices: without it, at a learning rate that suits the rest of a
+    network, it can outgrow F by far (docs/results.md)."""
     residual: bool = True
+    """Return F + F_pan, where F_pan is zero at first (the norm's scale, or g_q without it), so that an untrained module
+    changes nothing; otherwise F_pan alone, as in the paper."""
     fused: bool = True
+    """Multiply the attention in the order that never builds the (n+k)×h×w map."""
     kernel: int = 3
+    """Side of h's kernel, cells: 3 as in the paper; 1 costs a ninth."""
     encoding_stride: int = 1
-    final_heads: str = "all"
-    instance_radius: float = 8.0
-    thing_mask: str = "binary"
-    detach: bool = False
+    """Encodings are gathered from every so-manieth cell of each row and column."""
 
     def __post_init__(self) -> None:
-        check_choice("relation.name", self.name, ("none", "heads", "concat", "product", "ocr", "pisr"))
         check_choice("relation.normalization", self.normalization, ("mass", "area"))
-        check_choice("relation.thing_mask", self.thing_mask, ("binary", "probability"))
-        check_choice("relation.final_heads", self.final_heads, ("all", "semantic"))
         check_counts(self, "relation", ("channels", "encoding_stride"))
         check(self.kernel in (1, 3), "relation.kernel", self.kernel, "1 or 3")
         check_counts(self, "relation", ("top_k",), least=0)
         check(self.presence >= 0, "relation.presence", self.presence, "0 or above")
+
+
+@dataclass(frozen=True)
+class RelationConfig(PISRConfig):
+    """The relation between first and final predictions (Table 5), and what it reads."""
+
+    name: str = "pisr"
+    """`none` (the base, no second heads), or a name of `pisr_core.relations.RELATIONS`."""
+    final_heads: str = "all"
+    """What the final stage predicts anew: `all`, or `semantic`, which keeps the first centres and offsets (models that
+    find instances by these)."""
+    instance_radius: float = 8.0
+    """C of footnote 2, in stride-4 cells."""
+    thing_mask: str = "binary"
+    """`binary` (literal) or `probability`: what suppresses the background in I."""
+    detach: bool = False
+    """No gradient from the relation through S and I."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("relation.thing_mask", self.thing_mask, ("binary", "probability"))
+        check_choice("relation.final_heads", self.final_heads, ("all", "semantic"))
         check(self.instance_radius > 0, "relation.instance_radius", self.instance_radius, "above 0")
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Eq. 1 and the base's losses.
-
-    Attributes:
-        gamma: γ, the weight of the first predictions' losses.
-        semantic: weight of the cross entropy.
-        center: weight of the centre heatmap's squared error.
-        offset: weight of the offsets' absolute error in pixels.
-        hard_pixel_share: share of the hardest pixels that the cross entropy averages over.
-    """
+    """Eq. 1 and the base's losses."""
 
     gamma: float = 0.5
+    """γ, the weight of the first predictions' losses."""
     semantic: float = 1.0
+    """Weight of the cross entropy."""
     center: float = 200.0
+    """Weight of the centre heatmap's squared error."""
     offset: float = 0.01
+    """Weight of the offsets' absolute error in pixels."""
     hard_pixel_share: float = 0.2
+    """Share of the hardest pixels that the cross entropy averages over."""
 
     def __post_init__(self) -> None:
         check(self.gamma > 0, "loss.gamma", self.gamma, "above 0, for the centre heatmap learns from it alone")
         check(0 < self.hard_pixel_share <= 1, "loss.hard_pixel_share", self.hard_pixel_share, "within (0, 1]")
-
-
-@dataclass(frozen=True)
-class TargetConfig:
-    """How annotations become targets.
-
-    Attributes:
-        sigma: standard deviation of a centre's Gaussian, pixels of the crop.
-        small_instance_area: instances below this many pixels …
-        small_instance_weight: … count this much in the semantic loss.
-        ignore_stuff_in_offset: leave stuff out of the offset loss.
-        ignore_crowd_in_semantic: leave crowd regions out of the semantic loss.
-        ignore_crowd_in_instances: leave them out of the centre and offset losses, as the public code does. Then their
-            pixels point anywhere and can swallow a small instance; learnt as one instance, they keep to themselves.
-    """
-
-    sigma: float = 8.0
-    small_instance_area: int = 4096
-    small_instance_weight: float = 3.0
-    ignore_stuff_in_offset: bool = True
-    ignore_crowd_in_semantic: bool = False
-    ignore_crowd_in_instances: bool = True
-
-    def __post_init__(self) -> None:
-        check(self.sigma > 0, "targets.sigma", self.sigma, "above 0")
-
-
-@dataclass(frozen=True)
-class MergeConfig:
-    """How predictions become a panoptic map.
-
-    Attributes:
-        center_threshold: peaks of the centre heatmap below it are no instances.
-        nms_kernel: window in pixels within which a centre is the highest; odd.
-        top_k: the most instances kept.
-        stuff_area: stuff below this share of the image becomes void.
-    """
-
-    center_threshold: float = 0.1
-    nms_kernel: int = 7
-    top_k: int = 200
-    stuff_area: float = 0.001
-
-    def __post_init__(self) -> None:
-        check_counts(self, "merge", ("top_k", "nms_kernel"))
-        check(self.nms_kernel % 2 == 1, "merge.nms_kernel", self.nms_kernel, "an odd number of pixels")
-        check(0 <= self.stuff_area < 1, "merge.stuff_area", self.stuff_area, "a share within [0, 1)")

@@ -9,51 +9,45 @@ from pisr_core.config.checks import check, check_choice, check_counts
 
 @dataclass(frozen=True)
 class ScenesConfig:
-    """The built-in dataset.
-
-    Attributes:
-        difficulty: a name of `pisr_core.data.scenes.DIFFICULTIES`.
-        size: (height, width) of an image in pixels.
-        train_images: number of different training scenes.
-        val_images: number of held-out scenes.
-    """
+    """The built-in dataset."""
 
     difficulty: str = "default"
+    """A name of `pisr_core.data.scenes.DIFFICULTIES`."""
     size: tuple[int, int] = (128, 128)
+    """(height, width) of an image in pixels."""
     train_images: int = 100_000
+    """Number of different training scenes."""
     val_images: int = 200
+    """Number of held-out scenes."""
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What is read and how it is augmented.
-
-    Attributes:
-        dataset: a name of `pisr_core.data.DATASETS`.
-        scenes: settings of the built-in dataset.
-        crop: (height, width) of a training crop, pixels.
-        short_side: lengths in pixels to which the short side of a training image is scaled, one by chance;
-            empty for the image's own size.
-        max_long_side: limit of the long side after scaling, pixels; 0 for none.
-        scale: (low, high), a factor by chance on top of that.
-        flip: probability of a mirror image.
-        color: strength of the brightness, contrast, saturation and hue jitter, 0 for none.
-        eval_short_side: length of the short side at evaluation, 0 for the image's own size.
-        eval_max_long_side: limit of the long side at evaluation, 0 for none.
-        workers: loading processes, -1 for one less than the cores.
-    """
+    """What is read and how it is augmented."""
 
     dataset: str = "custom"
+    """A name of `pisr_core.data.DATASETS`."""
     scenes: ScenesConfig = ScenesConfig()
+    """Settings of the built-in dataset."""
     crop: tuple[int, int] = (512, 512)
+    """(height, width) of a training crop, pixels."""
     short_side: tuple[int, ...] = ()
+    """Lengths in pixels to which the short side of a training image is scaled, one by chance; empty for the image's own
+    size."""
     max_long_side: int = 0
+    """Limit of the long side after scaling, pixels; 0 for none."""
     scale: tuple[float, float] = (1.0, 1.0)
+    """(low, high), a factor by chance on top of that."""
     flip: float = 0.5
+    """Probability of a mirror image."""
     color: float = 0.0
+    """Strength of the brightness, contrast, saturation and hue jitter, 0 for none."""
     eval_short_side: int = 0
+    """Length of the short side at evaluation, 0 for the image's own size."""
     eval_max_long_side: int = 0
+    """Limit of the long side at evaluation, 0 for none."""
     workers: int = -1
+    """Loading processes, -1 for one less than the cores."""
 
     def __post_init__(self) -> None:
         check_counts(self, "data", ("crop", "short_side"), least=16, most=65_536)
@@ -65,56 +59,53 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The run.
-
-    Attributes:
-        steps: optimiser steps.
-        batch_size: images a step, over all processes and accumulated micro-batches together.
-        accumulate: micro-batches a step.
-        optimizer: `adam`, `adamw` or `sgd`.
-        momentum: of `sgd`.
-        lr: peak learning rate.
-        backbone_lr_factor: factor on it for the backbone.
-        weight_decay: of weights, not of biases and norms.
-        schedule: `poly`, `cosine`, `multistep` or `constant`.
-        poly_power: exponent of `poly`.
-        milestones: steps at which `multistep` divides the rate by ten.
-        warmup_steps: linear warm-up from zero.
-        clip_norm: limit of the gradients' norm, 0 for none.
-        precision: `no`, `fp16` or `bf16` autocast.
-        checkpointing: compute activations once more in the backward pass, in place of keeping them: less memory, more
-            time, the same numbers up to rounding.
-        compile: pass the forward pass of the steps through `torch.compile`; the first step then takes minutes.
-        ema: decay of the averaged weights, 0 for none; they are what is evaluated and saved as best.
-        eval_every: steps between evaluations, 0 for the end only.
-        eval_images: images of the validation split used during training, 0 for all.
-        save_every: steps between resumable states.
-        log_every: steps between lines of the log.
-        seed: of the initial weights, the data order and the augmentation.
-    """
+    """The run."""
 
     steps: int = 90_000
+    """Optimiser steps."""
     batch_size: int = 32
+    """Images a step, over all processes and accumulated micro-batches together."""
     accumulate: int = 1
+    """Micro-batches a step."""
     optimizer: str = "adam"
+    """`adam`, `adamw` or `sgd`."""
     momentum: float = 0.9
+    """Of `sgd`."""
     lr: float = 1e-3
+    """Peak learning rate."""
     backbone_lr_factor: float = 1.0
+    """Factor on it for the backbone."""
     weight_decay: float = 0.0
+    """Of weights, not of biases and norms."""
     schedule: str = "poly"
+    """`poly`, `cosine`, `multistep` or `constant`."""
     poly_power: float = 0.9
+    """Exponent of `poly`."""
     milestones: tuple[int, ...] = ()
+    """Steps at which `multistep` divides the rate by ten."""
     warmup_steps: int = 1000
+    """Linear warm-up from zero."""
     clip_norm: float = 0.0
+    """Limit of the gradients' norm, 0 for none."""
     precision: str = "no"
+    """`no`, `fp16` or `bf16` autocast."""
     checkpointing: bool = False
+    """Compute activations once more in the backward pass, in place of keeping them: less memory, more time, the same
+    numbers up to rounding."""
     compile: bool = False
+    """Pass the forward pass of the steps through `torch.compile`; the first step then takes minutes."""
     ema: float = 0.0
+    """Decay of the averaged weights, 0 for none; they are what is evaluated and saved as best."""
     eval_every: int = 5000
+    """Steps between evaluations, 0 for the end only."""
     eval_images: int = 0
+    """Images of the validation split used during training, 0 for all."""
     save_every: int = 1000
+    """Steps between resumable states."""
     log_every: int = 20
+    """Steps between lines of the log."""
     seed: int = 0
+    """Of the initial weights, the data order and the augmentation."""
 
     def __post_init__(self) -> None:
         check_choice("train.optimizer", self.optimizer, ("adam", "adamw", "sgd"))

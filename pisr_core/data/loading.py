@@ -23,6 +23,7 @@ from pisr_core.config import DataConfig
 from pisr_core.data.augmentation import Augmentation, evaluation_size, pad, resize_for_eval
 from pisr_core.data.images import MAX_MEGAPIXELS
 from pisr_core.errors import ConfigError, DataError, PisrError
+from pisr_core.runtime.parallel import ALONE, Process
 from pisr_core.structures import PanopticDataset, Sample, TargetGenerator, TensorStruct, TrainingBatch
 
 Key = tuple[int, int]
@@ -43,8 +44,7 @@ class StepSampler(Sampler[list[Key]]):
         steps: the step to stop before.
         seed: of the permutations.
         start_step: the first step.
-        rank: this process.
-        world_size: processes.
+        process: this process among those that share the batch.
         accumulate: micro-batches a step, given one after another.
 
     Raises:
@@ -59,16 +59,15 @@ class StepSampler(Sampler[list[Key]]):
         steps: int,
         seed: int,
         start_step: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
+        process: Process = ALONE,
         accumulate: int = 1,
     ) -> None:
         if size < 1:
             raise DataError("The training split has no images. Check the images list of its JSON.")
-        shares = world_size * accumulate
+        shares = process.world_size * accumulate
         if batch_size % shares:
             raise ConfigError(
-                f"train.batch_size = {batch_size} cannot be shared by {world_size} processes with "
+                f"train.batch_size = {batch_size} cannot be shared by {process.world_size} processes with "
                 f"train.accumulate = {accumulate}: make it a multiple of {shares}."
             )
         self.size = size
@@ -76,8 +75,7 @@ class StepSampler(Sampler[list[Key]]):
         self.steps = steps
         self.seed = seed
         self.start_step = start_step
-        self.rank = rank
-        self.world_size = world_size
+        self.process = process
         self.accumulate = accumulate
         self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
 
@@ -85,10 +83,10 @@ class StepSampler(Sampler[list[Key]]):
         return max(self.steps - self.start_step, 0) * self.accumulate
 
     def __iter__(self) -> Iterator[list[Key]]:
-        share = self.batch_size // (self.world_size * self.accumulate)
+        share = self.batch_size // (self.process.world_size * self.accumulate)
         for step in range(self.start_step, self.steps):
             for micro_batch in range(self.accumulate):
-                first = step * self.batch_size + (micro_batch * self.world_size + self.rank) * share
+                first = step * self.batch_size + (micro_batch * self.process.world_size + self.process.rank) * share
                 yield [self.key(position) for position in range(first, first + share)]
 
     def key(self, position: int) -> Key:
@@ -175,8 +173,7 @@ def evaluation_loader(
     dataset: PanopticDataset,
     config: DataConfig,
     batch_size: int,
-    rank: int = 0,
-    world_size: int = 1,
+    process: Process = ALONE,
     workers: int = -1,
     size_divisor: int = 32,
     device: torch.device | None = None,
@@ -191,8 +188,7 @@ def evaluation_loader(
         dataset: what to read.
         config: the evaluation size.
         batch_size: the most images a batch.
-        rank: this process.
-        world_size: processes.
+        process: this process among those that share the images.
         workers: loading processes, -1 for one less than the cores.
         size_divisor: sides of the batches are multiples of it, pixels.
         device: where the batches will go, if not the CPU; for CUDA they are put in page-locked memory.
@@ -202,7 +198,9 @@ def evaluation_loader(
     batches = same_size_batches([evaluation_size(dataset.size(i), config) for i in range(count)], batch_size)
 
     prepare = partial(evaluation_batch, config=config, size_divisor=size_divisor)
-    return _loader(dataset, batches[rank::world_size], prepare, workers, device or torch.device("cpu"))
+    return _loader(
+        dataset, batches[process.rank :: process.world_size], prepare, workers, device or torch.device("cpu")
+    )
 
 
 def evaluation_batch(samples: list[Sample], config: DataConfig, size_divisor: int) -> EvaluationBatch:

@@ -18,6 +18,7 @@ from pisr_core.inference.mode import inference
 from pisr_core.metrics.result import EvaluationResult
 from pisr_core.metrics.scores import Scores
 from pisr_core.models import PanopticModel
+from pisr_core.runtime.parallel import ALONE, Process
 from pisr_core.structures import Category, PanopticDataset, PanopticResult, Sample
 
 
@@ -30,8 +31,7 @@ def evaluate(
     workers: int = -1,
     limit: int = 0,
     progress: Callable[[int, int], None] | None = None,
-    rank: int = 0,
-    world_size: int = 1,
+    process: Process = ALONE,
     instances: bool = True,
     official_instances: Path | None = None,
     observe: Callable[[Sample, PanopticResult], None] | None = None,
@@ -47,8 +47,7 @@ def evaluate(
         workers: loading processes, -1 for one less than the cores.
         limit: the first so many images, 0 for all.
         progress: called with (done, total) images of this process after each batch.
-        rank: this process.
-        world_size: processes of torch's process group; all get the scores of all images.
+        process: this process in torch's process group, all of which get the scores of all images.
         instances: count AP too.
         official_instances: see `pisr_core.metrics.scores.Scores`.
         observe: called with each image of this process and its prediction, in the dataset's order.
@@ -58,9 +57,7 @@ def evaluate(
     """
     start = time.perf_counter()
     check_classes(model.categories, dataset.categories)
-    loader = evaluation_loader(
-        dataset, config, batch_size, rank, world_size, workers, model.size_divisor, device, limit
-    )
+    loader = evaluation_loader(dataset, config, batch_size, process, workers, model.size_divisor, device, limit)
     scores = Scores(model.categories, instances, official_instances)
     for sample, result in predictions(model, loader, device, progress):
         if sample.panoptic is None:
@@ -68,8 +65,8 @@ def evaluate(
         scores.update(sample.image_id, sample.file_name, result.panoptic, sample.panoptic, result.semantic)
         if observe is not None:
             observe(sample, result)
-    if world_size > 1:
-        scores = _gathered(scores, Scores(model.categories, instances), world_size)
+    if process.world_size > 1:
+        scores = _gathered(scores, Scores(model.categories, instances), process)
     return scores.result(time.perf_counter() - start)
 
 
@@ -115,9 +112,9 @@ def check_classes(of_model: Sequence[Category], of_dataset: Sequence[Category]) 
         )
 
 
-def _gathered(scores: Scores, total: Scores, world_size: int) -> Scores:
+def _gathered(scores: Scores, total: Scores, process: Process) -> Scores:
     """Adds the states of all processes to `total`, in the same order in each."""
-    states: list[Any] = [None] * world_size
+    states: list[Any] = [None] * process.world_size
     torch.distributed.all_gather_object(states, scores.state())
     for state in states:
         total.merge(state)

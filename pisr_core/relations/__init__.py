@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pisr_core.config import RelationConfig
+from pisr_core.config import RelationConfig, check_choice
 from pisr_core.relations.base import IdentityRelation, Relation
 from pisr_core.relations.concatenation import Concatenation
 from pisr_core.relations.ocr import OCR
@@ -19,23 +19,10 @@ RELATIONS: dict[str, Callable[[int, int, RelationConfig], Relation]] = {
     "concat": lambda channels, num_classes, config: Concatenation(channels, num_classes, config.top_k),
     "product": lambda channels, num_classes, config: ElementwiseProduct(channels, num_classes, config.top_k),
     "ocr": lambda channels, num_classes, config: OCR(channels, config.channels),
-    "pisr": lambda channels, num_classes, config: PISR(
-        channels,
-        num_classes,
-        top_k=config.top_k,
-        inner_channels=config.channels,
-        reweight=config.reweight,
-        normalization=config.normalization,
-        encoding_norm=config.encoding_norm,
-        presence=config.presence,
-        feature_norm=config.feature_norm,
-        residual=config.residual,
-        fused=config.fused,
-        kernel=config.kernel,
-        encoding_stride=config.encoding_stride,
-    ),
+    "pisr": PISR,
 }
-"""Builders by the name in a preset, from c, n and the relation's settings. `none` builds nothing."""
+"""Builders by the name in a preset, from c, n and the relation's settings: second heads on F itself (the control of
+deep supervision), the alternatives of Table 5, and the paper's module. `none` builds nothing."""
 
 
 def build_relation(channels: int, num_classes: int, config: RelationConfig) -> Relation | None:
@@ -45,7 +32,11 @@ def build_relation(channels: int, num_classes: int, config: RelationConfig) -> R
         channels: c of the features.
         num_classes: n.
         config: which one, and its settings.
+
+    Raises:
+        ConfigError: an unknown name.
     """
+    check_choice("relation.name", config.name, ("none", *RELATIONS))
     return None if config.name == "none" else RELATIONS[config.name](channels, num_classes, config)
 
 

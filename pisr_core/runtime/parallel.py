@@ -7,11 +7,25 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from typing import TypeVar
 
 import cv2
 
 from pisr_core.errors import DataError
+
+
+@dataclass(frozen=True)
+class Process:
+    """One of several processes that share the work on a data set."""
+
+    rank: int = 0
+    """Its number."""
+    world_size: int = 1
+    """How many there are."""
+
+
+ALONE = Process()
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

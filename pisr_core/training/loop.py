@@ -23,6 +23,7 @@ from pisr_core.runtime.device import device_error
 from pisr_core.runtime.interruption import StopRequest
 from pisr_core.runtime.locking import only_process
 from pisr_core.runtime.memory import TrainingMemory, TrainingMeter
+from pisr_core.runtime.parallel import Process
 from pisr_core.structures import PanopticDataset, TrainingBatch
 from pisr_core.training.learner import Learner
 from pisr_core.training.listeners import Audience, EvaluationRecord, StartRecord, StepRecord
@@ -199,8 +200,7 @@ class Trainer:
                     workers=config.data.workers,
                     limit=config.train.eval_images,
                     progress=progress,
-                    rank=accelerator.process_index,
-                    world_size=accelerator.num_processes,
+                    process=Process(accelerator.process_index, accelerator.num_processes),
                     instances=False,  # AP takes longer than all other scores; `pisr eval` counts it
                 )
         except _Interrupted:

@@ -20,6 +20,7 @@ from pisr_core.errors import ConfigError
 from pisr_core.models import build_model
 from pisr_core.runtime.device import choose_device, warn_of_emulation
 from pisr_core.runtime.memory import TrainingMemory
+from pisr_core.runtime.parallel import Process
 from pisr_core.structures import PanopticDataset, TargetGenerator, TrainingBatch
 from pisr_core.training.finetune import load_fitting_weights
 from pisr_core.training.learner import Learner
@@ -156,8 +157,7 @@ def _batches(
         steps=train.steps,
         seed=train.seed,
         start_step=start_step,
-        rank=accelerator.process_index,
-        world_size=accelerator.num_processes,
+        process=Process(accelerator.process_index, accelerator.num_processes),
         accumulate=train.accumulate,
     )
     views = TrainingDataset(dataset, Augmentation(config.data), targets, train.seed)

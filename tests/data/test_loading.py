@@ -17,6 +17,7 @@ from pisr_core.data.loading import (
 )
 from pisr_core.errors import ConfigError, DataError
 from pisr_core.models.center_offset.targets import CenterOffsetTargetGenerator
+from pisr_core.runtime.parallel import Process
 
 CPU = torch.device("cpu")
 CONFIG = DataConfig(crop=(16, 16), scale=(0.5, 2.0), eval_short_side=30)
@@ -46,7 +47,7 @@ def test_resuming_goes_on_where_the_whole_run_would_be():
 def test_a_step_reads_the_same_images_however_they_are_shared(world_size, accumulate):
     steps = [[] for _ in range(6)]
     for rank in range(world_size):
-        sampler = StepSampler(10, 8, 6, 0, rank=rank, world_size=world_size, accumulate=accumulate)
+        sampler = StepSampler(10, 8, 6, 0, process=Process(rank, world_size), accumulate=accumulate)
         for number, batch in enumerate(sampler):
             assert len(batch) == 8 // (world_size * accumulate)
             steps[number // accumulate] += batch
@@ -56,7 +57,7 @@ def test_a_step_reads_the_same_images_however_they_are_shared(world_size, accumu
 
 def test_batches_that_cannot_be_shared():
     with pytest.raises(ConfigError, match="train.batch_size = 4 .* multiple of 3"):
-        StepSampler(10, 4, 1, 0, world_size=3)
+        StepSampler(10, 4, 1, 0, process=Process(0, 3))
 
 
 def test_empty_training_split():
@@ -129,7 +130,7 @@ def test_ranks_share_the_images(custom_root, world_size):
     ids = [
         sample.image_id
         for rank in range(world_size)
-        for batch in evaluation_loader(dataset, CONFIG, 1, rank, world_size, workers=0)
+        for batch in evaluation_loader(dataset, CONFIG, 1, Process(rank, world_size), workers=0)
         for sample in batch.samples
     ]
     assert sorted(ids) == [0, 1, 2]

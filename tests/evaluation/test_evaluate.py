@@ -13,6 +13,7 @@ from pisr_core.data import build_dataset
 from pisr_core.errors import DataError
 from pisr_core.evaluation.evaluate import evaluate
 from pisr_core.models import PanopticModel, build_model
+from pisr_core.runtime.parallel import Process
 from pisr_core.structures import PanopticResult
 
 CPU = torch.device("cpu")
@@ -121,7 +122,7 @@ def score(rank, world_size):
     dataset = build_dataset(config.data, "val")
     torch.manual_seed(0)
     model = build_model(config, dataset.categories)
-    result = evaluate(model, dataset, config.data, CPU, 1, 0, rank=rank, world_size=world_size)
+    result = evaluate(model, dataset, config.data, CPU, 1, 0, process=Process(rank, world_size))
     scores = result.to_json() | {
         "confusion": result.confusion.counts,
         "worst": [s.mistaken_pixels for s in result.worst],

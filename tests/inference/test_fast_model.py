@@ -10,6 +10,7 @@ from torch import nn
 from torchvision.ops import Conv2dNormActivation, FrozenBatchNorm2d
 
 from pisr_core import presets
+from pisr_core.config import PISRConfig
 from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.errors import ConfigError
 from pisr_core.inference.fast_model import FastModel, fold_batch_norms
@@ -74,7 +75,7 @@ def test_predictions_are_the_same_up_to_rounding(settings):
 
 @pytest.mark.parametrize("fused", [True, False])
 def test_the_norm_of_f_pan_moves_into_g_q(fused):
-    relation = as_trained(PISR(8, 3, top_k=4, inner_channels=6, fused=fused).double())
+    relation = as_trained(PISR(8, 3, PISRConfig(channels=6, top_k=4, fused=fused)).double())
     features = torch.randn(2, 8, 5, 7).double()
     semantic = SemanticPrediction.from_logits(torch.randn(2, 3, 5, 7).double())
     instances = torch.rand(2, 4, 5, 7).double()

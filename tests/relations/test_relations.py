@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pisr_core import PISR
-from pisr_core.config import RelationConfig
+from pisr_core.config import PISRConfig, RelationConfig
 from pisr_core.errors import ConfigError
 from pisr_core.relations import OCR, RELATIONS, build_relation
 from pisr_core.relations.attention import PanopticRelationalAttention
@@ -24,7 +24,7 @@ def inputs(batch=2, k=K, dtype=torch.float32):
 
 
 def make_pisr(**changes) -> PISR:
-    relation = PISR(C, N, **{"top_k": K, "inner_channels": 8, **changes})
+    relation = PISR(C, N, PISRConfig(**{"top_k": K, "channels": 8, **changes}))
     torch.nn.init.normal_(relation.attention.g_q.weight)
     torch.nn.init.ones_(relation.feature_norm.weight)  # away from the zero it may start at
     return relation.eval()
@@ -109,7 +109,7 @@ def test_untrained_relation_changes_nothing(name):
 
 
 def test_without_its_norm_an_untrained_pisr_changes_nothing_either():
-    relation = PISR(C, N, K, 8, feature_norm=False)
+    relation = PISR(C, N, PISRConfig(channels=8, top_k=K, feature_norm=False))
     features, semantic, instances = inputs()
     assert torch.equal(relation(features, semantic, instances), features)
     torch.nn.init.normal_(relation.attention.g_q.weight)
@@ -117,7 +117,7 @@ def test_without_its_norm_an_untrained_pisr_changes_nothing_either():
 
 
 def test_f_pan_has_the_scale_that_its_norm_learns():
-    relation = PISR(C, N, K, 8, residual=False).train()
+    relation = PISR(C, N, PISRConfig(channels=8, top_k=K, residual=False)).train()
     torch.nn.init.constant_(relation.feature_norm.weight, 0.5)
     for factor in (1, 1000):
         torch.nn.init.normal_(relation.attention.g_q.weight, std=factor)
@@ -160,7 +160,7 @@ def test_no_residual_is_f_pan_alone():
     relation = make_pisr()
     arguments = inputs()
     with_features = relation(*arguments)
-    relation.residual = False
+    relation.config = replace(relation.config, residual=False)
     torch.testing.assert_close(relation(*arguments), with_features - arguments[0], rtol=1e-4, atol=1e-4)
 
 
@@ -214,8 +214,8 @@ def test_reference_ocr(parts_case, record_property):
 def test_config_reaches_the_module():
     config = RelationConfig(channels=8, top_k=K, reweight=False, normalization="area", residual=False, fused=False)
     relation = build_relation(C, N, config)
-    assert relation.reweighting is None and relation.normalization == "area"
-    assert not relation.residual and not relation.attention.fused
+    assert relation.reweighting is None and relation.config.normalization == "area"
+    assert not relation.config.residual and not relation.attention.fused
     assert relation.attention.g_p.weight.shape == (N + K, N + K, 1, 1)
     assert build_relation(C, N, replace(config, name="none")) is None
 

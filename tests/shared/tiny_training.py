@@ -80,7 +80,7 @@ class Pixels(nn.Module):
         return {"semantic": nn.functional.cross_entropy(output, targets.semantic, ignore_index=255)}
 
 
-def fake_evaluate(model, dataset, config, device, *, batch_size, workers, limit, progress, rank, world_size, instances):
+def fake_evaluate(model, dataset, config, device, *, batch_size, workers, limit, progress, process, instances):
     """A score that follows from the weights alone, and goes up and down."""
     assert not instances  # AP would hold training up
     progress(len(dataset), len(dataset))

@@ -8,6 +8,7 @@ from one_process import losses, model_and_set, norm_results, train
 from torch import distributed
 
 from pisr_core.evaluation.evaluate import evaluate
+from pisr_core.runtime.parallel import Process
 from pisr_core.training.synchronized_norms import synchronize_norms
 
 
@@ -23,8 +24,7 @@ def main(out):
         torch.device("cpu"),
         batch_size=2,
         workers=0,
-        rank=rank,
-        world_size=world,
+        process=Process(rank, world),
         instances=False,
         observe=lambda sample, _: seen.append(sample.image_id),
     )

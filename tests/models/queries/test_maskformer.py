@@ -116,7 +116,7 @@ def test_untrained_pisr_with_equal_heads_is_its_base():
 
 def test_there_are_as_many_instances_as_queries_at_most():
     model = model_with("pisr", top_k=100)
-    assert model.relation.top_k == 8
+    assert model.relation.config.top_k == 8
     assert model(images()).instances.shape == (2, 8, 16, 16)
 
 

@@ -1,0 +1,123 @@
+"""Options that several commands share, and groups of options that reach a command as one object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from copy import copy
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+from typer.models import ParameterInfo
+
+from pisr_cli.console import RUNS
+
+if TYPE_CHECKING:
+    import torch
+
+    from pisr_core.inference.fast_model import FastModel
+
+Checkpoint = Annotated[
+    Path | None, typer.Option(help="The model; else that of the newest run in ./runs.", metavar="FILE")
+]
+Data = Annotated[
+    Path | None, typer.Option(help="Folder of the datasets; else $PISR_DATASETS, else ./datasets.", metavar="ROOT")
+]
+Split = Annotated[str, typer.Option(help="Part of the dataset.")]
+Limit = Annotated[int, typer.Option(min=0, help="Score the first N images only; 0 for all.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images at once; changes the speed only.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; else the fastest here.")]
+Precision = Annotated[str, typer.Option(help="no (float32), fp16 (for GPUs) or bf16: faster, nearly the same results.")]
+Compile = Annotated[
+    bool,
+    typer.Option("--compile", help="Compile the network first: worth its minutes for many images of few sizes."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a setting, such as train.lr=0.001. Repeatable.", metavar="KEY=VALUE"),
+]
+Steps = Annotated[int | None, typer.Option(help="The same as --set train.steps=N.", metavar="N")]
+Parallel = Annotated[
+    int | None, typer.Option(min=1, help="Runs at once; else one for each GPU, or for every two cores.", metavar="N")
+]
+Workers = Annotated[int, typer.Option(min=0, help="Processes; 0 for one a core.", metavar="N")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """A trained model, and how it computes."""
+
+    checkpoint: Checkpoint = None
+    device: Device = None
+    precision: Precision = "no"
+    compiled: Compile = False
+
+    def load(self) -> tuple[Path, FastModel, torch.device]:
+        """The checkpoint's path, its model made fast, and the device that it is on."""
+        from pisr_core.inference.fast_model import FastModel, check_precision
+        from pisr_core.inference.load import load_model, newest_checkpoint
+        from pisr_core.runtime.device import choose_device
+
+        device = choose_device(self.device)
+        check_precision(self.precision)
+        path = self.checkpoint or newest_checkpoint(RUNS)
+        return path, FastModel(load_model(path, device), self.precision, self.compiled), device
+
+
+def with_steps(settings: list[str] | None, steps: int | None) -> list[str]:
+    """The settings, and `--steps` as one of them."""
+    return [*(settings or []), *([] if steps is None else [f"train.steps={steps}"])]
+
+
+def grouped(**panels: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Lets a command take dataclasses of options, for typer wants every option as a parameter of its own.
+
+    Args:
+        **panels: headings in the help by the parameter that holds the group.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(command, include_extras=True)
+        groups = {name: hints[name] for name in signature(command).parameters if is_dataclass(hints[name])}
+
+        def run(**given: Any) -> None:
+            objects = {
+                name: kind(**{field.name: given.pop(field.name) for field in fields(kind)})
+                for name, kind in groups.items()
+            }
+            command(**objects, **given)
+
+        parameters: list[Parameter] = []
+        for name, parameter in signature(command).parameters.items():
+            if name in groups:
+                parameters += _parameters(groups[name], panels.get(name))
+            else:
+                annotation = _with_panel(hints[name], panels.get(name))
+                parameters.append(parameter.replace(annotation=annotation, kind=Parameter.KEYWORD_ONLY))
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return run
+
+    return decorate
+
+
+def _parameters(group: Any, panel: str | None) -> Iterator[Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    for field in fields(group):
+        default = Parameter.empty if field.default is MISSING else field.default
+        annotation = _with_panel(hints[field.name], panel)
+        yield Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _with_panel(annotation: Any, panel: str | None) -> Any:
+    """The annotation with its option under a heading of the help."""
+    kind, option = annotation.__origin__, annotation.__metadata__[0]
+    if panel is None or not isinstance(option, ParameterInfo):
+        return annotation
+    option = copy(option)
+    option.rich_help_panel = panel
+    return Annotated[kind, option]
