@@ -8,9 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pisr_cli.console import RUNS, print_json, progress_bar, results, say, score, score_table
-from pisr_cli.options import BatchSize, Data, Device, Json, Limit, Parallel, Settings, Split, Steps, grouped, with_steps
 from pisr_cli.study import parse_seeds, train_study
+from pisr_cli.terminal.console import RUNS, print_json, progress_bar, results, say, score, score_table
+from pisr_cli.terminal.options import (
+    BatchSize,
+    Data,
+    Device,
+    Json,
+    Limit,
+    Parallel,
+    Settings,
+    Split,
+    Steps,
+    grouped,
+    with_steps,
+)
 from pisr_core.errors import ConfigError
 
 if TYPE_CHECKING:

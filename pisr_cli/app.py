@@ -10,18 +10,19 @@ from typing import Annotated
 
 import typer
 
-from pisr_cli import data, weights
+from pisr_cli import weights
 from pisr_cli.ablate_k import ablate_k
-from pisr_cli.console import set_loudness
+from pisr_cli.data import command as data
 from pisr_cli.env import env
-from pisr_cli.errors import exit_codes
-from pisr_cli.eval import evaluate
+from pisr_cli.eval.command import evaluate
 from pisr_cli.export import export
 from pisr_cli.flops import flops
 from pisr_cli.predict import predict
 from pisr_cli.presets import presets
 from pisr_cli.study import study
-from pisr_cli.train import train
+from pisr_cli.terminal.console import set_loudness
+from pisr_cli.terminal.errors import exit_codes
+from pisr_cli.train.command import train
 from pisr_cli.visualize_heatmaps import visualize_heatmaps
 
 app = typer.Typer(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from pisr_cli.console import print_json, results, text_table
-from pisr_cli.options import Data, Json
+from pisr_cli.terminal.console import print_json, results, text_table
+from pisr_cli.terminal.options import Data, Json
 
 if TYPE_CHECKING:
     from pisr_core.environment import Environment

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pisr_cli.console import RUNS, print_json, progress_bar, results, say, score_table
-from pisr_cli.options import Checkpoint, Json
-from pisr_cli.sizes import parse_size
+from pisr_cli.terminal.console import RUNS, print_json, progress_bar, results, say, score_table
+from pisr_cli.terminal.options import Checkpoint, Json
+from pisr_cli.terminal.sizes import parse_size
 from pisr_core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from pisr_cli.console import messages, print_json, progress_bar, results, say, score, score_table
-from pisr_cli.options import Device, Json, Settings, grouped
-from pisr_cli.sizes import parse_size
+from pisr_cli.terminal.console import messages, print_json, progress_bar, results, say, score, score_table
+from pisr_cli.terminal.options import Device, Json, Settings, grouped
+from pisr_cli.terminal.sizes import parse_size
 from pisr_core.config import Config
 from pisr_core.errors import ConfigError
 

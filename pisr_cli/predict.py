@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from pisr_cli.console import print_json, progress_bar, say
-from pisr_cli.options import Json, NetworkOptions, grouped
+from pisr_cli.terminal.console import print_json, progress_bar, say
+from pisr_cli.terminal.options import Json, NetworkOptions, grouped
 from pisr_core.errors import DataError
 
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from pisr_cli.console import print_json, results, score, score_table, text_table
-from pisr_cli.options import Json
+from pisr_cli.terminal.console import print_json, results, score, score_table, text_table
+from pisr_cli.terminal.options import Json
 from pisr_core.config import Config, PaperRow
 from pisr_core.errors import ConfigError
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from pisr_cli.console import messages, print_json, results, say, score_table
-from pisr_cli.options import Data, Json, Parallel, Settings, Steps, grouped, with_steps
+from pisr_cli.terminal.console import messages, print_json, results, say, score_table
+from pisr_cli.terminal.options import Data, Json, Parallel, Settings, Steps, grouped, with_steps
 from pisr_core.errors import ConfigError
 
 if TYPE_CHECKING:

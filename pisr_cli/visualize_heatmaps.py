@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pisr_cli.console import RUNS, print_json, progress_bar, say
-from pisr_cli.options import Device, Json, grouped
+from pisr_cli.terminal.console import RUNS, print_json, progress_bar, say
+from pisr_cli.terminal.options import Device, Json, grouped
 from pisr_core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:

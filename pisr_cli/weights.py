@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pisr_cli.console import print_json, progress_bar, results, say, text_table
-from pisr_cli.options import Json, Settings
+from pisr_cli.terminal.console import print_json, progress_bar, results, say, text_table
+from pisr_cli.terminal.options import Json, Settings
 from pisr_core.config import Config, check_choice
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ import logging
 import pytest
 from rich.console import Console
 
-from pisr_cli import console
 from pisr_cli.app import main
+from pisr_cli.terminal import console
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 import pytest
 
-from pisr_cli.errors import exit_codes
+from pisr_cli.terminal.errors import exit_codes
 from pisr_core.errors import ConfigError, DataError
 
 

@@ -7,8 +7,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from pisr_cli.app import app
-from pisr_cli.live import LiveView, PlainLines, SmoothedLosses, live_view
-from pisr_cli.train import _default_folder
+from pisr_cli.train.command import _default_folder
+from pisr_cli.train.live import LiveView, PlainLines, SmoothedLosses, live_view
 from pisr_core.config import Config, TrainConfig
 from pisr_core.errors import ConfigError, TrainingError
 from pisr_core.training.listeners import EvaluationRecord, StartRecord, StepRecord

@@ -13,6 +13,7 @@ from pisr_core.config import Config
 from pisr_core.models.boxes.instances import paste_masks
 from pisr_core.models.boxes.structures import Detections
 from pisr_core.models.resizing import to_output_size
+from pisr_core.models.segments import segment_means
 from pisr_core.structures import IGNORE_INDEX, VOID_ID, PanopticResult, PanopticSegmentation, Segment
 
 Placed = tuple[tuple[slice, slice], Tensor]
@@ -119,10 +120,8 @@ def fpn_panoptic(
         stuff_area=round(config.merge.stuff_area * semantic.numel()),
         score_threshold=config.fpn.merge_threshold,
     )
-    flat = ids.flatten().long()
-    areas = torch.bincount(flat, minlength=1 + len(kept) + len(stuff))
-    probability = (confidence - logits.logsumexp(dim=0)).exp().flatten()
-    mean = torch.zeros(len(areas), device=flat.device).index_add_(0, flat, probability) / areas
+    areas = torch.bincount(ids.flatten(), minlength=1 + len(kept) + len(stuff))
+    mean = segment_means((confidence - logits.logsumexp(dim=0)).exp(), ids, areas)
     classes = [thing_ids[label] for label in labels[kept].tolist()] + [stuff_ids[label - 1] for label in stuff]
     certainty = scores[kept].tolist() + mean[1 + len(kept) :].tolist()
     segments = tuple(

@@ -14,11 +14,10 @@ from torch.nn import functional as F
 
 from pisr_core.config import MergeConfig
 from pisr_core.models.center_offset.structures import CenterOffsetPrediction
+from pisr_core.models.exportable import VOID
 from pisr_core.models.resizing import STRIDE, output_bands, to_output_size
+from pisr_core.models.segments import segment_means
 from pisr_core.structures import VOID_ID, PanopticResult, PanopticSegmentation, Segment
-
-VOID = -1
-"""Label of pixels without a confident prediction."""
 
 LABEL_DIVISOR = 1000
 """A label is class · divisor + instance; instances of a class count from 1, stuff is 0."""
@@ -249,10 +248,7 @@ def _segmentation(
 ) -> PanopticSegmentation:
     """Groups as consecutive segment ids in the order of their labels, with areas and scores."""
     flat, areas = groups.of_pixel.flatten().long(), groups.areas
-    # Single precision would lose probabilities that are added to millions; Apple's devices have no other.
-    accurate = torch.float32 if flat.device.type == "mps" else torch.float64
-    total = torch.zeros(len(areas), dtype=accurate, device=flat.device)
-    mean = total.index_add_(0, flat, probability.flatten().to(accurate)) / areas
+    mean = segment_means(probability, groups.of_pixel, areas)
     peak = torch.zeros(len(areas), device=flat.device).scatter_reduce_(0, flat, center_heatmap.flatten(), "amax")
     labels, counts, means, peaks = (values.tolist() for values in (groups.labels, areas, mean, peak))
     ids = [VOID_ID] * len(labels)

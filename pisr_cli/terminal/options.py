@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 from typer.models import ParameterInfo
 
-from pisr_cli.console import RUNS
+from pisr_cli.terminal.console import RUNS
 
 if TYPE_CHECKING:
     import torch

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pisr_cli.console import progress_bar, say
-from pisr_cli.eval_results import Outcome
-from pisr_cli.options import BatchSize, Data, Limit, NetworkOptions, Split
+from pisr_cli.eval.outcome import Outcome
+from pisr_cli.terminal.console import progress_bar, say
+from pisr_cli.terminal.options import BatchSize, Data, Limit, NetworkOptions, Split
 from pisr_core.errors import ConfigError
 
 if TYPE_CHECKING:

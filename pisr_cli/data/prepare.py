@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pisr_cli.console import print_json, progress_bar, results, say, score_table
-from pisr_cli.options import Json, Workers
-from pisr_cli.sizes import parse_size
+from pisr_cli.terminal.console import print_json, progress_bar, results, say, score_table
+from pisr_cli.terminal.options import Json, Workers
+from pisr_cli.terminal.sizes import parse_size
 from pisr_core.config import ScenesConfig, check_choice
 from pisr_core.errors import ConfigError
 

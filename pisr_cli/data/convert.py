@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pisr_cli.console import progress_bar
-from pisr_cli.data_prepare import show_reports
+from pisr_cli.data.prepare import show_reports
+from pisr_cli.terminal.console import progress_bar
 
 HELP = "Turn other annotations into COCO panoptic format."
 

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from pisr_cli.console import progress_bar
-from pisr_cli.eval_model import SubjectOptions, evaluate_model, load_subject
-from pisr_cli.eval_results import Outcome, deliver
-from pisr_cli.options import Json, NetworkOptions, grouped
+from pisr_cli.eval.outcome import Outcome, deliver
+from pisr_cli.eval.subject import SubjectOptions, evaluate_model, load_subject
+from pisr_cli.terminal.console import progress_bar
+from pisr_cli.terminal.options import Json, NetworkOptions, grouped
 from pisr_core.errors import ConfigError
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pisr_cli.console import alerts, print_json, results, text_table
+from pisr_cli.terminal.console import alerts, print_json, results, text_table
 from pisr_core.config import Config
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pisr_cli.console import alerts
+from pisr_cli.terminal.console import alerts
 from pisr_core.errors import PisrError
 
 EXIT_CODES: dict[type[BaseException], int] = {

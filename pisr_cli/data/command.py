@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from pisr_cli import data_convert
-from pisr_cli.data_check import check
-from pisr_cli.data_prepare import prepare
+from pisr_cli.data import convert as data_convert
+from pisr_cli.data.check import check
+from pisr_cli.data.prepare import prepare
 
 app = typer.Typer(help="Make datasets ready.", no_args_is_help=True)
 app.command("prepare", no_args_is_help=True)(prepare)

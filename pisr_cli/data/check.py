@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pisr_cli.console import messages, print_json, progress_bar, results, say, score_table, text_table
-from pisr_cli.options import Json, Workers
+from pisr_cli.terminal.console import messages, print_json, progress_bar, results, say, score_table, text_table
+from pisr_cli.terminal.options import Json, Workers
 from pisr_core.errors import ConfigError
 
 if TYPE_CHECKING:

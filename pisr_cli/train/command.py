@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pisr_cli.console import RUNS, messages, print_json, say
-from pisr_cli.options import Data, Device, Json, Settings, Steps, grouped, with_steps
-from pisr_cli.train_dry_run import memory_text, report_dry_run
+from pisr_cli.terminal.console import RUNS, messages, print_json, say
+from pisr_cli.terminal.options import Data, Device, Json, Settings, Steps, grouped, with_steps
+from pisr_cli.train.dry_run import memory_text, report_dry_run
 from pisr_core.config import Config
 from pisr_core.errors import ConfigError, TrainingError
 
@@ -111,7 +111,7 @@ def train(
 
 def _listeners(wandb_project: str | None) -> list[TrainListener]:
     """The terminal, and Weights & Biases if asked for."""
-    from pisr_cli.live import live_view
+    from pisr_cli.train.live import live_view
     from pisr_core.training.wandb_listener import WandbListener
 
     live = live_view(messages)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pisr_cli.console import print_json, results, say, score, score_table
+from pisr_cli.terminal.console import print_json, results, say, score, score_table
 
 if TYPE_CHECKING:
     from pisr_core.evaluation.examples import Example

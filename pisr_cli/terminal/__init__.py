@@ -1,0 +1,1 @@
+"""What all commands share to speak and to read their options."""
