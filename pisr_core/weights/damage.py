@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import struct
 import zipfile
 
@@ -27,6 +28,10 @@ MALFORMED = (
 """What torch, NumPy and pickle raise for bytes that they cannot read, or will not for safety's sake."""
 
 
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
 def first_line(error: Exception) -> str:
-    """What an error says, in a line."""
-    return next(iter(str(error).splitlines()), type(error).__name__)[:LONGEST]
+    """What an error says, in a line without a terminal's colours."""
+    lines = _COLOURS.sub("", str(error)).splitlines()
+    return next(iter(lines), type(error).__name__)[:LONGEST]
