@@ -8,7 +8,7 @@ import struct
 import zipfile
 
 LONGEST = 200
-"""Characters of an error that a message repeats."""
+"""Characters of what a file says that a message repeats."""
 
 MALFORMED = (
     pickle.UnpicklingError,
@@ -32,6 +32,10 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in a line without a terminal's colours."""
-    lines = _COLOURS.sub("", str(error)).splitlines()
-    return next(iter(lines), type(error).__name__)[:LONGEST]
+    """What an error says, in a line."""
+    return shown(str(error)) or type(error).__name__
+
+
+def shown(text: str) -> str:
+    """The first line of a foreign text, for a message: not too long and without a terminal's colours."""
+    return next(iter(_COLOURS.sub("", text).splitlines()), "")[:LONGEST]

@@ -11,15 +11,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pisr_core.errors import CheckpointError
-from pisr_core.weights.damage import MALFORMED, first_line
+from pisr_core.weights.damage import MALFORMED, first_line, shown
 from pisr_core.weights.pickles import Array, Foreign, StoredTensor
 from pisr_core.weights.torch_files import read_pickled
 
 PARTS_OF_MODULES = ("_parameters", "_buffers", "_modules")
 """Attributes of torch's modules that their tensors' names leave out."""
-
-SHOWN = 12
-"""Keys of a file that a message names."""
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -75,9 +72,9 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
             "download it again, or save its state_dict alone."
         ) from error
     if not found:
-        unread = f"; objects that are not read: {', '.join(sorted(foreign)[:SHOWN])}" if foreign else ""
+        unread = f"; objects that are not read: {shown(', '.join(sorted(foreign)))}" if foreign else ""
         raise CheckpointError(
-            f"{path}: no tensors were found in it, but {_described(content)}{unread}. Save the model's state_dict()."
+            f"{path}: no tensors were found in it, but {shown(_described(content))}{unread}. Save the model's state_dict()."
         )
     return found
 
@@ -109,8 +106,7 @@ def _described(content: Any) -> str:
     """What a file holds, for a message."""
     if not isinstance(content, dict):
         return _kind(content)
-    shown = [f"{key} ({_kind(value)})" for key, value in list(content.items())[:SHOWN]]
-    return ", ".join(shown + (["…"] if len(content) > SHOWN else [])) or "an empty table"
+    return ", ".join(f"{key} ({_kind(value)})" for key, value in content.items()) or "an empty table"
 
 
 def _kind(value: Any) -> str:
