@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -65,7 +67,7 @@ def download(
 
 @app.command("import", no_args_is_help=True)
 def import_file(
-    file: Annotated[Path, typer.Argument(help="A .pkl, .pth, .pt or .safetensors file.", metavar="FILE")],
+    file: Annotated[Path, typer.Argument(help="A file of torch, pickle or safetensors.", metavar="FILE")],
     preset: Annotated[str, typer.Option(help="The preset that shall start from it.", metavar="NAME")],
     out: Annotated[Path | None, typer.Option(help="The checkpoint; else PRESET.safetensors.", metavar="FILE")] = None,
     backbone_only: Annotated[bool, typer.Option("--backbone-only", help="Take nothing but the backbone.")] = False,
@@ -107,18 +109,22 @@ def _categories(config: Config, data: Path | None) -> tuple[Category, ...]:
 
 
 def _show(report: ImportReport) -> None:
-    results.print(f"{report.source}: {len(report.loaded)} tensors loaded", markup=False)
+    below = f" below {report.prefix}" if report.prefix else ""
+    results.print(f"{report.source}{below}: {len(report.loaded)} tensors loaded", markup=False)
     groups = {
         "other shape": report.reinitialised,
         "not used": report.unused,
         "missing": report.missing,
     }
-    if not any(groups.values()):
+    elsewhere = Counter(re.sub(r"\..*", ".…", name) for name in report.elsewhere)
+    if not any(groups.values()) and not elsewhere:
         return
     table = text_table("Tensors that do not fit", ("name", "", "in the file", "in the model"))
     for fate, group in groups.items():
         for unfit in group:
             table.add_row(unfit.name, fate, *_shapes(unfit))
+    for name, count in elsewhere.items():
+        table.add_row(name, "not read", f"{count} tensors", "")
     results.print(table)
 
 

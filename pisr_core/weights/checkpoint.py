@@ -20,6 +20,7 @@ from pisr_core.errors import CheckpointError, ConfigError, DataError
 from pisr_core.runtime.atomic import written_whole
 from pisr_core.structures import Category
 from pisr_core.weights.damage import MALFORMED, first_line
+from pisr_core.weights.tensor_files import is_pickled
 
 KEY = "pisr"
 """The only entry of the file's metadata: safetensors would write several in a random order."""
@@ -109,6 +110,11 @@ def _opened(path: Path) -> Iterator[Any]:
             f"{path}: no such file. Name a checkpoint that `pisr train` wrote, such as RUN/best.safetensors."
         ) from None
     except (SafetensorError, *MALFORMED) as error:
+        if path.is_file() and is_pickled(path):
+            raise CheckpointError(
+                f"{path}: a file of another program (torch or pickle), not a checkpoint that `pisr train` wrote. "
+                f"Make one of it: `pisr weights import {path} --preset NAME`."
+            ) from error
         raise CheckpointError(
             f"{path}: not a whole safetensors file ({first_line(error)}). It was cut short or is of another kind: "
             "copy it again, or name a checkpoint that `pisr train` wrote."

@@ -1,115 +1,11 @@
-"""Checkpoints in the layout of detectron2's model zoo, read without executing what a pickle may hold."""
+"""The names of detectron2's and MaskFormer's model zoos, to ours."""
 
 from __future__ import annotations
 
-import pickle
 import re
-from collections import OrderedDict
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Literal
 
-import numpy as np
-import torch
 from torch import Tensor
-
-from pisr_core.errors import CheckpointError
-from pisr_core.weights.damage import MALFORMED, first_line
-
-
-class _Number:
-    """What stands for a NumPy type while a pickle is read."""
-
-    def __init__(self, code: str, *_: Any) -> None:
-        self.code = code
-        self.order = "="
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.order = state[1]
-
-    def resolve(self) -> np.dtype[Any]:
-        if not re.fullmatch("[biuf][1248]", self.code) or self.order not in "<>=|":
-            raise pickle.UnpicklingError(f"it holds an array of {self.code[:20]!r}, which is no number")
-        return np.dtype(self.order + self.code)
-
-
-class _Array:
-    """What stands for a NumPy array: its own would believe whatever shape and type a file claims for some bytes."""
-
-    def __init__(self, *_: Any) -> None:
-        self.values: np.ndarray | None = None
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, shape, number, is_fortran, raw = state
-        self.values = _array(raw, number, shape, "F" if is_fortran else "C").values
-
-
-def _array(raw: bytes | bytearray, number: _Number, shape: tuple[int, ...], order: Literal["C", "F"]) -> _Array:
-    if not isinstance(raw, bytes | bytearray):
-        raise pickle.UnpicklingError("it holds an array without its bytes")
-    array = _Array()
-    array.values = np.frombuffer(bytes(raw), number.resolve()).reshape(shape, order=order)
-    return array
-
-
-def _scalar(number: _Number, raw: bytes) -> _Array:
-    return _array(raw, number, (), "C")
-
-
-def _latin1_bytes(text: str, encoding: str) -> bytes:
-    """What protocol 2 writes for the bytes of an array."""
-    return text.encode("latin1")
-
-
-_KNOWN = {
-    "collections.OrderedDict": OrderedDict,
-    "numpy.ndarray": _Array,
-    "numpy.dtype": _Number,
-    "numpy.core.multiarray._reconstruct": _Array,
-    "numpy.core.multiarray.scalar": _scalar,
-    "numpy.core.numeric._frombuffer": _array,
-    "_codecs.encode": _latin1_bytes,
-}
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Builds containers and arrays, and refuses every other class or function."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        full = f"{module}.{name}".replace("numpy._core.", "numpy.core.")  # NumPy 2 renamed it; files have either name
-        if full not in _KNOWN:
-            raise pickle.UnpicklingError(f"it holds {module}.{name}, which is neither a number nor a container")
-        return _KNOWN[full]
-
-
-def read_detectron2(path: Path) -> dict[str, Tensor]:
-    """The tensors of a `.pkl` of detectron2's model zoo, `{"model": {name: array}, …}`, by name.
-
-    Raises:
-        CheckpointError: the file is missing, broken, of another layout, or holds anything but arrays.
-    """
-    try:
-        with path.open("rb") as file:
-            content = _ArrayUnpickler(file, encoding="latin1").load()
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file.") from None
-    except MALFORMED as error:
-        raise CheckpointError(
-            f"{path}: not a readable detectron2 checkpoint ({first_line(error)}). Nothing in it was executed; "
-            "download it again, or export its weights as NumPy arrays."
-        ) from error
-    model = content.get("model") if isinstance(content, dict) else None
-    arrays = {k: v.values for k, v in model.items() if isinstance(v, _Array)} if isinstance(model, dict) else {}
-    tensors = {k: _tensor(v) for k, v in arrays.items() if isinstance(k, str) and v is not None}
-    if not isinstance(model, dict) or len(tensors) < len(model):
-        raise CheckpointError(f'{path}: {{"model": {{name: array}}}} is the layout needed.')
-    return tensors
-
-
-def _tensor(values: np.ndarray) -> Tensor:
-    """A copy, which may be written to, in this machine's order of bytes."""
-    return torch.from_numpy(np.array(values, values.dtype.newbyteorder("=")))
-
 
 _DEEP_STEM = (
     (r"^backbone\.stem\.conv1\.norm\.", r"backbone.body.conv1.1."),

@@ -15,7 +15,7 @@ from pisr_core.errors import CheckpointError
 from pisr_core.models import MODELS, PanopticModel, build_model
 from pisr_core.structures import Category
 from pisr_core.weights.checkpoint import save_checkpoint
-from pisr_core.weights.layouts import Layout, detect_layout, rename_tensors
+from pisr_core.weights.layouts import Found, detect_layout, rename_tensors
 from pisr_core.weights.tensor_files import read_tensors
 
 logger = logging.getLogger(__name__)
@@ -60,17 +60,21 @@ class ImportReport:
 
     Attributes:
         source: the kind of file.
+        prefix: what stands before the weights' names in the file, see `Found`.
         loaded: names, in the model, of the tensors that were loaded.
         reinitialised: those that differ in shape, such as the predictors of another number of classes.
         unused: those that the model has no place for.
         missing: those that the file lacks; they keep their initial values.
+        elsewhere: the file's tensors without the prefix, such as a second copy of the weights; they were not read.
     """
 
     source: str
+    prefix: str
     loaded: tuple[str, ...]
     reinitialised: tuple[Unfit, ...]
     unused: tuple[Unfit, ...]
     missing: tuple[Unfit, ...]
+    elsewhere: tuple[str, ...]
 
 
 def import_weights(
@@ -111,17 +115,16 @@ def load_public_weights(model: PanopticModel, path: Path, backbone_only: bool = 
     Raises:
         CheckpointError: the file cannot be read, or holds another network than the model.
     """
-    tensors = read_tensors(path)
-    source, layout = detect_layout(path, tensors)
-    backbone_only = backbone_only or layout.backbone_only
-    _check_architecture(path, source, layout, model, backbone_only)
-    renamed = rename_tensors(path, source, layout, tensors)
-    origins = dict(zip(renamed, tensors.items(), strict=True))
+    found = detect_layout(path, read_tensors(path))
+    backbone_only = backbone_only or found.layout.backbone_only
+    _check_architecture(path, found, model, backbone_only)
+    renamed = rename_tensors(path, found)
+    origins = dict(zip(renamed, found.tensors.items(), strict=True))
     if backbone_only:
         renamed = {name: tensor for name, tensor in renamed.items() if name.startswith(BACKBONE)}
     own = model.state_dict()
     wanted = _base_tensors(own, backbone_only)
-    report = _report(source, renamed, origins, own, wanted)
+    report = _report(found, renamed, origins, own, wanted)
     _check_fit(path, report, len(wanted), sum(not _counts_batches(name) for name in renamed))
     model.load_state_dict({name: renamed[name] for name in report.loaded}, strict=False)
     if not backbone_only:
@@ -131,7 +134,7 @@ def load_public_weights(model: PanopticModel, path: Path, backbone_only: bool = 
 
 
 def _report(
-    source: str,
+    found: Found,
     renamed: Mapping[str, Tensor],
     origins: Mapping[str, tuple[str, Tensor]],
     own: Mapping[str, Tensor],
@@ -144,11 +147,13 @@ def _report(
 
     known = [name for name in renamed if name in own]
     return ImportReport(
-        source=source,
+        source=found.source,
+        prefix=found.prefix,
         loaded=tuple(name for name in known if renamed[name].shape == own[name].shape),
         reinitialised=unfit(name for name in known if renamed[name].shape != own[name].shape),
         unused=unfit(name for name in renamed if name not in own),
         missing=unfit(name for name in wanted if name not in renamed),
+        elsewhere=found.elsewhere,
     )
 
 
@@ -159,12 +164,13 @@ def _start_final_heads(model: PanopticModel, loaded: Sequence[str]) -> None:
         parts["final_heads"].load_state_dict(parts["initial_heads"].state_dict())
 
 
-def _check_architecture(path: Path, source: str, layout: Layout, model: PanopticModel, backbone_only: bool) -> None:
-    if backbone_only or not layout.architecture or isinstance(model, MODELS[layout.architecture]):
+def _check_architecture(path: Path, found: Found, model: PanopticModel, backbone_only: bool) -> None:
+    architecture = found.layout.architecture
+    if backbone_only or not architecture or isinstance(model, MODELS[architecture]):
         return
     raise CheckpointError(
-        f"{path}: it is {source}, but the preset {model.config.name} builds a {type(model).__name__}. "
-        f"Choose a preset of {layout.architecture}, or take the backbone alone with --backbone-only."
+        f"{path}: it is {found.source}, but the preset {model.config.name} builds a {type(model).__name__}. "
+        f"Choose a preset of {architecture}, or take the backbone alone with --backbone-only."
     )
 
 
@@ -208,7 +214,8 @@ def _check_fit(path: Path, report: ImportReport, wanted: int, offered: int) -> N
 
 
 def _log(path: Path, report: ImportReport) -> None:
-    logger.info("%s: %s, %d tensors loaded", path, report.source, len(report.loaded))
+    below = f" (below {report.prefix})" if report.prefix else ""
+    logger.info("%s: %s%s, %d tensors loaded", path, report.source, below, len(report.loaded))
     kept = len(report.missing) + len(report.reinitialised)
     if kept:
         logger.warning("%d tensors keep their initial values: the model must be trained before it is used", kept)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,36 +37,73 @@ class Layout:
     backbone_only: bool = False
 
 
-def detect_layout(path: Path, tensors: Mapping[str, Tensor]) -> tuple[str, Layout]:
-    """The first layout of `LAYOUTS` whose marks are all found, with its description.
+@dataclass(frozen=True)
+class Found:
+    """The weights in a file.
+
+    Attributes:
+        source: their kind, a key of `LAYOUTS`.
+        layout: how they are named.
+        prefix: what stands before each name, such as `model_ema.module.`: the tables that they lie in, and what
+            programs put in front for several GPUs, compiling or averaging.
+        tensors: by name without the prefix.
+        elsewhere: names of the file's other tensors.
+    """
+
+    source: str
+    layout: Layout
+    prefix: str
+    tensors: dict[str, Tensor]
+    elsewhere: tuple[str, ...]
+
+
+AVERAGED = re.compile(r"(^|[._])(ema|teacher|averaged?|swa)([._]|$)")
+"""Names for averages of the weights: programs that keep some evaluate with them and publish their scores."""
+
+
+def detect_layout(path: Path, tensors: Mapping[str, Tensor]) -> Found:
+    """The weights of the first layout of `LAYOUTS` whose marks are all found, behind whatever prefix.
+
+    Of several copies the averaged one is taken, else the first.
 
     Raises:
         CheckpointError: there is none; the message shows some of the file's names.
     """
-    for description, layout in LAYOUTS.items():
-        if all(any(re.match(mark, name) for name in tensors) for mark in layout.marks):
-            return description, layout
+    for source, layout in LAYOUTS.items():
+        first, *others = (_prefixes(tensors, mark) for mark in layout.marks)
+        prefixes = [prefix for prefix in first if all(prefix in other for other in others)]
+        if prefixes:
+            prefix = min(prefixes, key=lambda prefix: ("optim" in prefix, not AVERAGED.search(prefix)))
+            inside = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+            elsewhere = tuple(name for name in tensors if not name.startswith(prefix))
+            return Found(source, layout, prefix, inside, elsewhere)
     shown = ", ".join(name[:80] for name in list(tensors)[:5])
     raise CheckpointError(
         f"{path}: its tensors ({shown}, …) are named as in none of the known kinds: {'; '.join(LAYOUTS)}."
     )
 
 
-def rename_tensors(path: Path, source: str, layout: Layout, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a file under the names of our models.
+def _prefixes(names: Iterable[str], mark: str) -> list[str]:
+    """What stands before a mark, in the file's order."""
+    pattern = re.compile(rf"((?:.*\.)?){mark}")
+    return list(dict.fromkeys(match[1] for match in map(pattern.match, names) if match))
+
+
+def rename_tensors(path: Path, found: Found) -> dict[str, Tensor]:
+    """The weights of a file under the names of our models.
 
     Raises:
         CheckpointError: shapes or names that no file of this kind has.
     """
     try:
-        renamed = layout.rename(tensors)
+        renamed = found.layout.rename(found.tensors)
     except MALFORMED as error:
         raise CheckpointError(
-            f"{path}: it is named as {source}, but its tensors have other shapes ({first_line(error)}). "
+            f"{path}: it is named as {found.source}, but its tensors have other shapes ({first_line(error)}). "
             "Download it again."
         ) from error
-    if len(renamed) < len(tensors):
-        raise CheckpointError(f"{path}: it is named as {source}, but holds tensors twice. Download it again.")
+    if len(renamed) < len(found.tensors):
+        raise CheckpointError(f"{path}: it is named as {found.source}, but holds tensors twice. Download it again.")
     return renamed
 
 

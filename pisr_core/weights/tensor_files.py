@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from pisr_core.errors import CheckpointError
-from pisr_core.weights.damage import MALFORMED, first_line
-from pisr_core.weights.detectron2 import read_detectron2
+from pisr_core.weights.damage import MALFORMED, first_line, shown
+from pisr_core.weights.pickles import Array, Foreign, StoredTensor
+from pisr_core.weights.torch_files import read_pickled
 
-WRAPPERS = ("model", "state_dict")
-"""Keys under which training programs keep the weights beside their own state."""
+PARTS_OF_MODULES = ("_parameters", "_buffers", "_modules")
+"""Attributes of torch's modules that their tensors' names leave out."""
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a weights file by the names that it gives them, on the CPU.
+    """The tensors of a weights file by name, on the CPU.
+
+    Whatever else the file holds is left aside: settings, optimisers, objects of any class.
 
     Args:
-        path: `.pkl` of detectron2's or MaskFormer's model zoo, `.pth` or `.pt` of torch, or `.safetensors`.
+        path: a file of `torch.save` (either format, whatever its ending), a pickle of NumPy's arrays such as those of
+            detectron2's model zoo, or `.safetensors`.
+
+    Returns:
+        Tensors by where they lie in the file, in its order: the names of its tables and what they are called there,
+        joined by dots (`model.backbone.conv1.weight`).
 
     Raises:
-        CheckpointError: the file is missing, broken, of another kind, or holds anything but tensors.
+        CheckpointError: the file is missing, broken, of another kind, or holds no tensors; then what it does hold is
+            named.
     """
-    if path.suffix not in READERS:
-        raise CheckpointError(f"{path}: weights are read from {', '.join(READERS)}, not from {path.suffix!r} files.")
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file. `pisr weights list` names public ones.")
-    tensors = READERS[path.suffix](path)
+    tensors = _read_pickle(path) if is_pickled(path) else _read_safetensors(path)
     if not tensors:
         raise CheckpointError(f"{path}: it holds no tensors. Name a file with a model's weights.")
     if any(tensor.nbytes > path.stat().st_size for tensor in tensors.values()):
@@ -41,46 +46,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def read_torch(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file that `torch.save` wrote, mapped into memory where its format allows.
-
-    Raises:
-        CheckpointError: the file is broken, or holds no table of tensors.
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except MALFORMED as error:
-        raise CheckpointError(
-            f"{path}: not a readable torch checkpoint ({first_line(error)}). Nothing in it was executed; "
-            "download it again, or save its state_dict alone."
-        ) from error
-    return _table_of_tensors(path, content)
+def is_pickled(path: Path) -> bool:
+    """Whether a file is one of torch, or a pickle; by its first bytes, for endings say little."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    return path.suffix != ".safetensors" and head[8:] != b"{" or head[:2] in (b"PK", b"\x80\x02")
 
 
-def _table_of_tensors(path: Path, content: Any) -> dict[str, Tensor]:
-    """The state dict itself, or the one below `model` or `state_dict`."""
-    if isinstance(content, Mapping):
-        content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)
-    if not isinstance(content, Mapping) or not all(isinstance(k, str) and _is_plain(v) for k, v in content.items()):
-        raise CheckpointError(
-            f"{path}: a table {{name: tensor}} is needed, alone or under {' or '.join(map(repr, WRAPPERS))}. "
-            "Save the model's state_dict()."
-        )
-    return dict(content)
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether it is a tensor that can be copied: none without values, sparse or quantised."""
-    is_stored = isinstance(value, Tensor) and value.device.type == "cpu"
-    return is_stored and value.layout is torch.strided and not value.is_quantized
-
-
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
-
-    Raises:
-        CheckpointError: the file is broken.
-    """
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, *MALFORMED) as error:
@@ -89,10 +62,56 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
-    ".pkl": read_detectron2,
-    ".pth": read_torch,
-    ".pt": read_torch,
-    ".safetensors": read_safetensors,
-}
-"""What reads a file by its ending."""
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    try:
+        content, foreign = read_pickled(path)
+        found = dict(_named_tensors(content))
+    except MALFORMED as error:
+        raise CheckpointError(
+            f"{path}: not a readable file of torch or pickle ({first_line(error)}). Nothing in it was executed; "
+            "download it again, or save its state_dict alone."
+        ) from error
+    if not found:
+        unread = f"; objects that are not read: {shown(', '.join(sorted(foreign)))}" if foreign else ""
+        raise CheckpointError(
+            f"{path}: no tensors were found in it, but {shown(_described(content))}{unread}. Save the model's state_dict()."
+        )
+    return found
+
+
+def _named_tensors(content: Any) -> Iterator[tuple[str, Tensor]]:
+    """All tensors in nested tables and objects, each container once."""
+    seen: set[int] = set()
+    waiting: list[tuple[str, Any]] = [("", content)]
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, Array | StoredTensor):
+            tensor = value.tensor()
+            if tensor is not None:
+                yield name, tensor
+            continue
+        inside = value.state if isinstance(value, Foreign) else value
+        if not isinstance(inside, dict) or id(inside) in seen:
+            continue
+        seen.add(id(inside))
+        below = [(_joined(name, key), entry) for key, entry in inside.items() if isinstance(key, str)]
+        waiting.extend(reversed(below))
+
+
+def _joined(name: str, key: str) -> str:
+    return name if key in PARTS_OF_MODULES else f"{name}.{key}" if name else key
+
+
+def _described(content: Any) -> str:
+    """What a file holds, for a message."""
+    if not isinstance(content, dict):
+        return _kind(content)
+    return ", ".join(f"{key} ({_kind(value)})" for key, value in content.items()) or "an empty table"
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, Foreign):
+        return value.kind
+    if isinstance(value, dict):
+        return f"a table of {len(value)}"
+    return type(value).__name__

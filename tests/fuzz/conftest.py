@@ -310,11 +310,9 @@ def _weights(folder: Path) -> dict[str, Specimen]:
             "t.pt": lambda folder: read_state(folder / "t.pt"),
         }.get(name, read(name))
         form = "safetensors" if name.endswith(".safetensors") else "bytes"
-        found[f"weights {name}"] = Specimen(name, {name: content}, reader, form, name.startswith("code"))
+        found[f"weights {name}"] = Specimen(name, {name: content}, reader, form)
     return found
 
 
 def _renamed(path: Path) -> Any:
-    tensors = read_tensors(path)
-    source, layout = detect_layout(path, tensors)
-    return rename_tensors(path, source, layout, tensors)
+    return rename_tensors(path, detect_layout(path, read_tensors(path)))

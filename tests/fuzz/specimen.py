@@ -21,14 +21,12 @@ class Specimen:
         files: this and others that it needs, by name.
         read: reads them in a folder; may write below its subfolder `out`.
         form: `bytes`, `json`, `toml` or `safetensors`: what mutations can take apart.
-        code: the file holds code, so that it must be refused as it is.
     """
 
     name: str
     files: dict[str, bytes]
     read: Callable[[Path], Any]
     form: str = "bytes"
-    code: bool = False
 
 
 def pixels() -> np.ndarray:

@@ -98,8 +98,15 @@ def test_truncated(tmp_path, kept):
 
 def test_pickle_is_not_read(tmp_path):
     torch.save({"a": torch.zeros(3)}, tmp_path / "w.safetensors")
-    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+    with pytest.raises(CheckpointError, match=r"a file of another program .*`pisr weights import .*w\.safetensors"):
         read_checkpoint(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_foreign_file_is_told_from_a_damaged_one(tmp_path, legacy):
+    torch.save({"a": torch.zeros(3)}, tmp_path / "w.pth", _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(CheckpointError, match=r"another program .*`pisr weights import .*w\.pth --preset"):
+        read_checkpoint(tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"pisr": "[]"}, {"pisr": '{"format": 999}'}])

@@ -177,7 +177,7 @@ def test_nothing_is_executed(tmp_path, name):
         path.write_bytes(pickle.dumps(content))
     else:
         torch.save(content, path)
-    with pytest.raises(CheckpointError, match="Nothing in it was executed"):
+    with pytest.raises(CheckpointError, match="objects that are not read: _?io.open"):
         load_public_weights(build_model(PISR, SCENES), path)
     assert not victim.exists()
 
@@ -185,11 +185,11 @@ def test_nothing_is_executed(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("w.zip", b"", "not from '.zip' files"),
-        ("w.pth", b"", "not a readable torch checkpoint"),
-        ("w.pth", b"junk", "not a readable torch checkpoint"),
+        ("w.zip", b"", "not a readable file of torch or pickle"),
+        ("w.pth", b"", "not a readable file of torch or pickle"),
+        ("w.pth", b"junk", "not a readable file of torch or pickle"),
         ("w.safetensors", b"junk", "not a whole safetensors file"),
-        ("w.pkl", pickle.dumps({"model": {}}), "holds no tensors"),
+        ("w.pkl", pickle.dumps({"model": {}}), "no tensors were found"),
         ("w.pkl", pickle.dumps({"model": {"conv9": np.zeros(1)}}), "named as in none of the known kinds"),
     ],
 )
@@ -204,7 +204,7 @@ def test_missing_file_and_table(tmp_path):
     with pytest.raises(CheckpointError, match="no such file"):
         load_public_weights(model, tmp_path / "none.pth")
     torch.save({"epoch": 3, "weights": [torch.zeros(1)]}, tmp_path / "w.pth")
-    with pytest.raises(CheckpointError, match="a table"):
+    with pytest.raises(CheckpointError, match=r"no tensors were found in it, but epoch \(int\), weights \(list\)"):
         load_public_weights(model, tmp_path / "w.pth")
 
 

@@ -9,7 +9,7 @@ from pisr_core import presets
 from pisr_core.backbones import PIXEL_STD
 from pisr_core.data.categories import known_categories
 from pisr_core.models import build_model
-from pisr_core.weights.layouts import LAYOUTS, detect_layout
+from pisr_core.weights.layouts import LAYOUTS, detect_layout, rename_tensors
 from pisr_core.weights.panoptic_fpn import from_detectron2_panoptic_fpn, from_torchvision_mask_rcnn
 
 HEADS = "initial_heads.regions.heads."
@@ -80,19 +80,19 @@ def test_detectron2s_tensors_fill_the_whole_base(tmp_path, shapes):
         name: torch.empty(shape, device="cpu" if ".stem.conv1.weight" in name else "meta")
         for name, shape in detectron2_shapes().items()
     }
-    source, layout = detect_layout(tmp_path, state)
-    assert source == "detectron2's Panoptic FPN" and layout.architecture == "panoptic_fpn"
-    assert {name: tuple(t.shape) for name, t in layout.rename(state).items()} == shapes
+    found = detect_layout(tmp_path, state)
+    assert found.source == "detectron2's Panoptic FPN" and found.layout.architecture == "panoptic_fpn"
+    assert {name: tuple(t.shape) for name, t in rename_tensors(tmp_path, found).items()} == shapes
 
 
 def test_torchvisions_tensors_fill_all_but_the_semantic_branch(tmp_path, shapes):
     with torch.device("meta"):
         detector = torchvision.models.detection.maskrcnn_resnet50_fpn(weights=None, weights_backbone=None)
     state = {name: t for name, t in detector.state_dict().items() if not name.endswith("num_batches_tracked")}
-    source, layout = detect_layout(tmp_path, state)
-    assert source == "torchvision's Mask R-CNN"
+    found = detect_layout(tmp_path, state)
+    assert found.source == "torchvision's Mask R-CNN"
     expected = {n: s for n, s in shapes.items() if not n.startswith(("semantic_branch.", "initial_heads.semantic."))}
-    assert {name: tuple(t.shape) for name, t in layout.rename(state).items()} == expected
+    assert {name: tuple(t.shape) for name, t in rename_tensors(tmp_path, found).items()} == expected
 
 
 def test_the_public_file_has_older_names():

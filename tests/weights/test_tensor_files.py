@@ -17,6 +17,10 @@ def save(path, content):
     return path
 
 
+def renamed(path):
+    return rename_tensors(path, detect_layout(path, read_tensors(path)))
+
+
 @pytest.mark.parametrize(
     "tensor",
     [
@@ -27,14 +31,14 @@ def save(path, content):
     ids=["without values", "sparse", "quantised"],
 )
 def test_only_plain_tensors(tmp_path, tensor):
-    with pytest.raises(CheckpointError, match="a.pth: a table"):
+    with pytest.raises(CheckpointError, match="a.pth: no tensors were found"):
         read_tensors(save(tmp_path / "a.pth", {"weight": tensor}))
 
 
 def test_names_are_text(tmp_path):
-    with pytest.raises(CheckpointError, match="a.pth: a table"):
+    with pytest.raises(CheckpointError, match="a.pth: no tensors were found"):
         read_tensors(save(tmp_path / "a.pth", {5: torch.zeros(3)}))
-    with pytest.raises(CheckpointError, match="a.pkl: .* is the layout needed"):
+    with pytest.raises(CheckpointError, match=r"a.pkl: no tensors were found in it, but model \(a table of 1\)"):
         read_tensors(save(tmp_path / "a.pkl", {5: np.zeros(3)}))
 
 
@@ -46,7 +50,7 @@ def test_only_numbers_that_torch_has_a_type_for(tmp_path, array):
 
 def test_the_order_of_bytes_does_not_matter(tmp_path):
     tensors = read_tensors(save(tmp_path / "a.pkl", {"weight": np.arange(3, dtype=">f4"), "step": np.int64(7)}))
-    assert tensors["weight"].tolist() == [0, 1, 2] and tensors["step"].item() == 7
+    assert tensors["model.weight"].tolist() == [0, 1, 2] and tensors["model.step"].item() == 7
 
 
 class HugeArray:
@@ -59,7 +63,7 @@ class HugeArray:
 def test_tensors_larger_than_their_file(tmp_path):
     with pytest.raises(CheckpointError, match="a.pth: a tensor claims to be larger than the whole file"):
         read_tensors(save(tmp_path / "a.pth", {"weight": torch.zeros(1).expand(10**9)}))
-    with pytest.raises(CheckpointError, match="a.pkl: .* is the layout needed"):
+    with pytest.raises(CheckpointError, match="a.pkl: no tensors were found"):
         read_tensors(save(tmp_path / "a.pkl", {"weight": HugeArray()}))
 
 
@@ -67,22 +71,16 @@ def test_tensors_larger_than_their_file(tmp_path):
 def test_shapes_that_a_kind_of_file_cannot_have(tmp_path, shape):
     names = ("sem_seg_head.p2.0.weight", "roi_heads.mask_head.predictor.weight", "backbone.bottom_up.stem.conv1.weight")
     path = save(tmp_path / "a.pth", {name: torch.zeros(shape) for name in names})
-    tensors = read_tensors(path)
-    source, layout = detect_layout(path, tensors)
     with pytest.raises(CheckpointError, match="a.pth: it is named as detectron2's Panoptic FPN, but"):
-        rename_tensors(path, source, layout, tensors)
+        renamed(path)
 
 
 def test_two_names_for_one_tensor(tmp_path):
     names = ("layer1.0.conv1.weight", "layer1.0.conv1.bias")
     path = save(tmp_path / "a.pth", {name: torch.zeros(1) for name in names})
-    tensors = read_tensors(path)
-    source, layout = detect_layout(path, tensors)
-    assert len(rename_tensors(path, source, layout, tensors)) == 2
+    assert len(renamed(path)) == 2
     twice = {"rpn.head.conv.weight": torch.zeros(1), "rpn.head.conv.0.0.weight": torch.zeros(1)}
     mask = {"roi_heads.mask_predictor.conv5_mask.weight": torch.zeros(1)}
     path = save(tmp_path / "b.pth", twice | mask)
-    tensors = read_tensors(path)
-    source, layout = detect_layout(path, tensors)
     with pytest.raises(CheckpointError, match="b.pth: .* holds tensors twice"):
-        rename_tensors(path, source, layout, tensors)
+        renamed(path)

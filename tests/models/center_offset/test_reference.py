@@ -13,8 +13,9 @@ from pisr_core.config import BackboneConfig, BranchConfig, Config, DeepLabConfig
 from pisr_core.models import PanopticDeepLab
 from pisr_core.models.center_offset.merging import panoptic_labels
 from pisr_core.structures import Category
-from pisr_core.weights.detectron2 import from_detectron2_deeplab, read_detectron2
 from pisr_core.weights.importing import load_public_weights
+from pisr_core.weights.layouts import detect_layout, rename_tensors
+from pisr_core.weights.tensor_files import read_tensors
 
 
 def branch(head: dict) -> BranchConfig:
@@ -61,7 +62,8 @@ def reference(panoptic_deeplab_case):
     things = set(case["post"]["thing_ids"])
     categories = [Category(i + 1, str(i), i in things) for i in range(case["sem_seg_head"]["num_classes"])]
     model = PanopticDeepLab(config, categories, narrow_backbone(case, config.backbone)).eval()
-    model.load_state_dict(from_detectron2_deeplab(read_detectron2(panoptic_deeplab_case / "model.pkl")))
+    weights = panoptic_deeplab_case / "model.pkl"
+    model.load_state_dict(rename_tensors(weights, detect_layout(weights, read_tensors(weights))))
     arrays = {name: torch.from_numpy(value) for name, value in np.load(panoptic_deeplab_case / "io.npz").items()}
     return case, model, arrays
 

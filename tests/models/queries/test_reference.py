@@ -17,8 +17,9 @@ from pisr_core.models.queries.matching import match
 from pisr_core.models.queries.merging import semantic_inference
 from pisr_core.models.queries.structures import MaskTargets
 from pisr_core.structures import Category
-from pisr_core.weights.detectron2 import from_detectron2_maskformer, read_detectron2
 from pisr_core.weights.importing import load_public_weights
+from pisr_core.weights.layouts import detect_layout, rename_tensors
+from pisr_core.weights.tensor_files import read_tensors
 
 
 def reference_config(case: dict) -> Config:
@@ -68,7 +69,8 @@ def reference(maskformer_case):
     things = set(case["thing_ids"])
     categories = [Category(i + 1, str(i), i in things) for i in range(case["num_classes"])]
     model = MaskFormer(reference_config(case), categories, narrow_backbone(case)).eval()
-    model.load_state_dict(from_detectron2_maskformer(read_detectron2(maskformer_case / "model.pkl")))
+    weights = maskformer_case / "model.pkl"
+    model.load_state_dict(rename_tensors(weights, detect_layout(weights, read_tensors(weights))))
     arrays = {name: torch.from_numpy(value) for name, value in np.load(maskformer_case / "io.npz").items()}
     return case, model, arrays
 
