@@ -18,14 +18,10 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image
 
-from pisr_core.data.coco_json import (
-    AnnotationRecord,
-    CocoPanopticFile,
-    ImageRecord,
-    is_inside,
-    read_panoptic_json,
-)
+from pisr_core.data.coco_json import is_inside
+from pisr_core.data.coco_tables import AnnotationRecord, CocoPanopticFile, ImageRecord
 from pisr_core.data.images import BROKEN_IMAGE_ERRORS
+from pisr_core.data.panoptic_json import read_panoptic_json
 from pisr_core.errors import DataError
 from pisr_core.pixel_runs import Runs, find_runs
 from pisr_core.runtime.atomic import written_whole

@@ -1,116 +1,25 @@
-"""The JSON file of COCO's panoptic format, checked as it is read."""
+"""Single entries of a JSON in COCO's panoptic format, checked as they are read."""
 
 from __future__ import annotations
 
 import colorsys
-import json
-import math
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PureWindowsPath
-from typing import Any, TypeVar
+from typing import Any
 
+from pisr_core.data.coco_tables import AnnotationRecord, ImageRecord
 from pisr_core.data.images import MAX_MEGAPIXELS
+from pisr_core.data.json_files import CURE, JsonList
 from pisr_core.errors import DataError
-from pisr_core.structures import IGNORE_INDEX, VOID_ID, Category, Segment
-
-T = TypeVar("T")
+from pisr_core.structures import VOID_ID, Category, Segment
 
 LARGEST_ID = 2**31 - 1
 """Of a category: maps of classes are of 32 bits."""
 
-CURE = "Mend the file or export it again in COCO panoptic format."
-
-
-@dataclass(frozen=True)
-class ImageRecord:
-    """One entry of `images`.
-
-    Attributes:
-        id: its id, an integer or (Cityscapes) a string.
-        file_name: its path in the folder of images.
-        size: (H, W) in pixels.
-    """
-
-    id: int | str
-    file_name: str
-    size: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class AnnotationRecord:
-    """One entry of `annotations`.
-
-    Attributes:
-        file_name: the PNG's path in its folder.
-        segments: what its ids stand for; their areas are 0 until the PNG is read.
-    """
-
-    file_name: str
-    segments: tuple[Segment, ...]
-
-
-@dataclass(frozen=True)
-class CocoPanopticFile:
-    """A checked panoptic JSON.
-
-    Attributes:
-        categories: sorted by id; segments name them by position.
-        images: in the file's order.
-        annotations: by image id; images may lack one.
-    """
-
-    categories: tuple[Category, ...]
-    images: tuple[ImageRecord, ...]
-    annotations: dict[int | str, AnnotationRecord]
-
-
-def read_panoptic_json(path: Path, reference: CocoPanopticFile | None = None) -> CocoPanopticFile:
-    """Reads and checks a panoptic JSON.
-
-    Args:
-        path: the file.
-        reference: for predictions, whose JSON may hold annotations alone: the ground truth that gives the
-            images and categories. Predictions that list images of the same names but other ids, as those of
-            `pisr predict` do, are matched by name.
-
-    Raises:
-        DataError: the file is missing or broken, a key is missing or of a wrong type, an id comes twice, a
-            file name leaves its folder, or an annotation names an unknown image or category.
-    """
-    content = load_json(path)
-    if reference is None:
-        categories = _categories(content, path)
-        images = _records(content, "images", path, parse_image)
-        _check_unique([image.id for image in images], f"{path}: image id")
-    else:
-        categories, images = reference.categories, reference.images
-    positions = {category.id: position for position, category in enumerate(categories)}
-    pairs = _records(content, "annotations", path, lambda entry, where: parse_annotation(entry, where, positions))
-    _check_unique([image_id for image_id, _ in pairs], f"{path}: annotation of image")
-    annotations = dict(pairs)
-    if reference is not None:
-        _check_scores(annotations.values(), path)
-        ids = _reference_ids(content, reference)
-        if annotations.keys() <= ids.keys():
-            annotations = {ids[image_id]: record for image_id, record in annotations.items()}
-    unknown = annotations.keys() - {image.id for image in images}
-    if unknown:
-        raise DataError(
-            f"{path}: an annotation's image_id {show(min(unknown, key=str))} is not among the images. {CURE}"
-        )
-    return CocoPanopticFile(categories, images, annotations)
-
-
-def _reference_ids(content: Any, reference: CocoPanopticFile) -> dict[int | str, int | str]:
-    """The reference's id for each of the file's own, if each of its images has a name that the reference knows."""
-    known = {image.file_name: image.id for image in reference.images}
-    try:
-        ids = {image["id"]: known[image["file_name"]] for image in content["images"]}
-    except (KeyError, TypeError):
-        return {}
-    return ids if len(set(ids.values())) == len(ids) else {}
+PLAIN_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)
+"""Of files; such a name is inside of its folder on every system."""
 
 
 def distinct_color(index: int) -> tuple[int, int, int]:
@@ -123,6 +32,8 @@ def distinct_color(index: int) -> tuple[int, int, int]:
 
 def is_inside(file_name: str) -> bool:
     """Whether a name stays in the folder that it is relative to, on every system."""
+    if PLAIN_NAME.fullmatch(file_name):
+        return True
     path = PureWindowsPath(file_name)  # knows both separators
     if not path.parts or path.anchor or ".." in path.parts or "\0" in file_name:
         return False
@@ -131,26 +42,6 @@ def is_inside(file_name: str) -> bool:
     except UnicodeEncodeError:  # half a character
         return False
     return True
-
-
-def load_json(path: Path, parse_constant: Callable[[str], Any] | None = None) -> Any:
-    """The content of a JSON file.
-
-    Args:
-        path: the file.
-        parse_constant: called with `NaN`, `Infinity` or `-Infinity`, which JSON does not have; gives their values.
-
-    Raises:
-        DataError: the file is missing, unreadable or no JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=parse_constant)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file. Check the path.") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}). Check the path and its rights.") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: is not valid JSON ({error}). {CURE}") from error
 
 
 def _field(entry: Any, key: str, kinds: type | tuple[type, ...], where: str) -> Any:
@@ -195,36 +86,24 @@ def _file_name(entry: Any, where: str) -> str:
     return name
 
 
-def _records(content: Any, key: str, path: Path, parse: Callable[[Any, str], T]) -> tuple[T, ...]:
-    entries = _field(content, key, list, str(path))
-    return tuple(parse(entry, f"{path}: {key}[{position}]") for position, entry in enumerate(entries))
+def entries_of(content: Any, key: str, path: Path) -> Sequence[Any]:
+    """A list of a file's content.
+
+    Raises:
+        DataError: there is none.
+    """
+    if isinstance(content, dict) and isinstance(content.get(key), JsonList):
+        return content[key]
+    return _field(content, key, list, str(path))
 
 
-def _check_unique(ids: Sequence[int | str], what: str) -> None:
+def check_unique(ids: Iterable[int | str], what: str) -> None:
+    """Raises `DataError` when an id comes twice."""
     seen: set[int | str] = set()
     for value in ids:
         if value in seen:
             raise DataError(f"{what} {show(value)} comes twice. {CURE}")
         seen.add(value)
-
-
-def _check_scores(annotations: Iterable[AnnotationRecord], path: Path) -> None:
-    """Predictions cannot be ranked by NaN; on the truth's side it does no harm."""
-    for annotation in annotations:
-        for segment in annotation.segments:
-            if not math.isfinite(segment.score):
-                raise DataError(
-                    f"{path}: the score of segment {segment.id} of {annotation.file_name} is {segment.score}, but must "
-                    f"be a finite number. {CURE}"
-                )
-
-
-def _categories(content: Any, path: Path) -> tuple[Category, ...]:
-    categories = sorted(_records(content, "categories", path, parse_category), key=lambda category: category.id)
-    _check_unique([category.id for category in categories], f"{path}: category id")
-    if not 1 <= len(categories) <= IGNORE_INDEX:
-        raise DataError(f"{path}: has {len(categories)} categories; from 1 to {IGNORE_INDEX} can be used. {CURE}")
-    return tuple(categories)
 
 
 def parse_category(entry: Any, where: str) -> Category:
@@ -250,7 +129,7 @@ def _color(entry: Any, where: str) -> tuple[int, int, int]:
 def parse_image(entry: Any, where: str) -> ImageRecord:
     """One entry of `images`; `DataError` names `where` when it cannot be used."""
     height, width = _field(entry, "height", int, where), _field(entry, "width", int, where)
-    if height < 1 or width < 1 or height * width > MAX_MEGAPIXELS * 10**6:
+    if not size_is_usable(height, width):
         raise DataError(
             f"{where}: a size of {show(height)}×{show(width)} pixels; up to {MAX_MEGAPIXELS} million can be used. "
             f"{CURE}"
@@ -258,12 +137,21 @@ def parse_image(entry: Any, where: str) -> ImageRecord:
     return ImageRecord(_image_id(entry, "id", where), _file_name(entry, where), (height, width))
 
 
+def size_is_usable(height: int, width: int) -> bool:
+    """Whether an image of so many pixels is read."""
+    return height >= 1 and width >= 1 and height * width <= MAX_MEGAPIXELS * 10**6
+
+
 def _image_id(entry: Any, key: str, where: str) -> int | str:
-    """An image's id; Cityscapes' files are named after theirs, so that a text must not leave a folder either."""
     image_id = _field(entry, key, (int, str), where)
-    if not (is_inside(image_id) if isinstance(image_id, str) else abs(image_id) < 2**63):
+    if not image_id_is_usable(image_id):
         raise DataError(f"{where}: '{key}' is {show(image_id)}, which names no image. {CURE}")
     return image_id
+
+
+def image_id_is_usable(image_id: int | str) -> bool:
+    """Whether it can name an image; Cityscapes' files are named after theirs: a text must not leave a folder."""
+    return is_inside(image_id) if isinstance(image_id, str) else abs(image_id) < 2**63
 
 
 def parse_annotation(entry: Any, where: str, positions: dict[int, int]) -> tuple[int | str, AnnotationRecord]:
@@ -275,7 +163,7 @@ def parse_annotation(entry: Any, where: str, positions: dict[int, int]) -> tuple
     image_id = _image_id(entry, "image_id", where)
     infos = _field(entry, "segments_info", list, where)
     segments = tuple(parse_segment(info, f"{where}: segments_info", positions) for info in infos)
-    _check_unique([segment.id for segment in segments], f"{where}: segment id")
+    check_unique([segment.id for segment in segments], f"{where}: segment id")
     return image_id, AnnotationRecord(_file_name(entry, where), segments)
 
 

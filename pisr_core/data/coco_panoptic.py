@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pisr_core.data.coco_files import ImageRecord, read_panoptic_json, read_segmentation
+import numpy as np
+
+from pisr_core.data.coco_files import AnnotationRecord, ImageRecord, read_panoptic_json, read_segmentation
 from pisr_core.data.images import read_image
 from pisr_core.errors import DataError
 from pisr_core.structures import Category, PanopticSegmentation, Sample
@@ -40,10 +42,10 @@ class CocoPanopticDataset:
     def __getitem__(self, index: int) -> Sample:
         image = self.file.images[index]
         pixels = read_image(self.image_path(image), image.size)
-        return Sample(pixels, self._panoptic(image), image.id, image.file_name)
+        annotation = self.file.annotations.of_image(index)
+        return Sample(pixels, self._panoptic(image, annotation), image.id, image.file_name)
 
-    def _panoptic(self, image: ImageRecord) -> PanopticSegmentation | None:
-        annotation = self.file.annotations.get(image.id)
+    def _panoptic(self, image: ImageRecord, annotation: AnnotationRecord | None) -> PanopticSegmentation | None:
         if annotation is None:
             return None
         panoptic = read_segmentation(self.png_dir, annotation)
@@ -56,7 +58,7 @@ class CocoPanopticDataset:
 
     def size(self, index: int) -> tuple[int, int]:
         """(H, W) of an image in pixels, from the JSON; reading the image checks it."""
-        return self.file.images[index].size
+        return self.file.images.size(index)
 
     def image_path(self, image: ImageRecord) -> Path:
         """Where an image lies."""
@@ -64,10 +66,11 @@ class CocoPanopticDataset:
 
     def check_annotated(self) -> None:
         """Raises `DataError` when an image has no annotation, as training needs."""
-        bare = [image.file_name for image in self.file.images if image.id not in self.file.annotations]
+        bare = np.flatnonzero(~self.file.annotations.annotated()).tolist()
         if bare:
+            first = self.file.images[bare[0]].file_name
             raise DataError(
-                f"{self.json_path}: {len(bare)} images have no annotation, {bare[0]} first. "
+                f"{self.json_path}: {len(bare)} images have no annotation, {first} first. "
                 "Annotate them or take them out of the list of images."
             )
 

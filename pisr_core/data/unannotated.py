@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pisr_core.data.coco_json import ImageRecord, load_json, parse_image
 from pisr_core.data.images import image_size, read_image
+from pisr_core.data.json_files import load_json_lists
+from pisr_core.data.panoptic_json import read_images
 from pisr_core.errors import DataError
 from pisr_core.structures import Category, Sample
 
@@ -29,7 +30,10 @@ class ImageListDataset:
     def __init__(self, images_dir: Path, json_path: Path, categories: Sequence[Category]) -> None:
         self.images_dir = images_dir
         self.categories = tuple(categories)
-        self.images = _read_images(json_path)
+        content = load_json_lists(json_path)
+        if not isinstance(content, dict) or not isinstance(content.get("images"), Sequence) or not content["images"]:
+            raise DataError(f"{json_path}: has no list of images. Download the file again.")
+        self.images = read_images(content, json_path)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -40,15 +44,7 @@ class ImageListDataset:
 
     def size(self, index: int) -> tuple[int, int]:
         """(H, W) of an image in pixels, from the JSON."""
-        return self.images[index].size
-
-
-def _read_images(path: Path) -> tuple[ImageRecord, ...]:
-    content = load_json(path)
-    entries = content.get("images") if isinstance(content, dict) else None
-    if not isinstance(entries, list) or not entries:
-        raise DataError(f"{path}: has no list of images. Download the file again.")
-    return tuple(parse_image(entry, f"{path}: images[{position}]") for position, entry in enumerate(entries))
+        return self.images.size(index)
 
 
 class ImageFolderDataset:

@@ -8,13 +8,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Int
+
 from pisr_core.data.coco_files import (
     AnnotationRecord,
     CocoPanopticFile,
     read_panoptic_json,
     read_panoptic_png,
 )
-from pisr_core.data.coco_json import load_json
+from pisr_core.data.coco_tables import NO_AREA
 from pisr_core.errors import DataError
 from pisr_core.metrics.overlaps import Overlaps, segment_overlaps
 from pisr_core.metrics.result import EvaluationResult
@@ -59,20 +62,22 @@ def evaluate_files(
     truth_dir = annotations_dir or annotations_json.with_suffix("")
     prediction_dir = predictions_dir or predictions_json.with_suffix("")
 
-    def read(image_id: int | str) -> _Pair:
-        return _read_pair(prediction_dir, predictions.annotations[image_id], truth_dir, truths.annotations[image_id])
+    def read(position: int) -> _Pair:
+        predicted, annotated = (file.annotations.of_image(position) for file in (predictions, truths))
+        assert predicted is not None and annotated is not None  # as was checked
+        return _read_pair(prediction_dir, predicted, truth_dir, annotated)
 
     scores = Scores(truths.categories, instances, official_instances)
-    file_names = {image.id: image.file_name for image in truths.images}
-    areas = _listed_areas(annotations_json)
+    positions = truths.annotations.positions()
     wrong_areas = 0
     with worker_pool(os.cpu_count() or 1) as pool:  # decoding does not hold Python's lock
-        pairs = zip(truths.annotations, mapped_ahead(read, truths.annotations, pool, IMAGES_AHEAD), strict=True)
-        for done, (image_id, (prediction, truth, overlaps)) in enumerate(pairs, start=1):
-            scores.add(image_id, file_names[image_id], prediction, overlaps, truth)
-            wrong_areas += _count_wrong_areas(overlaps, areas.get(image_id, {}))
+        pairs = zip(positions, mapped_ahead(read, positions, pool, IMAGES_AHEAD), strict=True)
+        for done, (position, (prediction, truth, overlaps)) in enumerate(pairs, start=1):
+            image = truths.images[position]
+            scores.add(image.id, image.file_name, prediction, overlaps, truth)
+            wrong_areas += _count_wrong_areas(overlaps, truths.annotations.listed_areas(position))
             if progress is not None:
-                progress(done, len(truths.annotations))
+                progress(done, len(positions))
     if wrong_areas:
         log.warning(
             "%s: the area of %d segments is not that of the PNGs, which is used here.",
@@ -100,11 +105,13 @@ def _read_pair(
 
 
 def _check_complete(predictions: CocoPanopticFile, truths: CocoPanopticFile, path: Path) -> None:
-    missing = [image_id for image_id in truths.annotations if image_id not in predictions.annotations]
+    predicted = predictions.annotations.annotated()
+    missing = [position for position in truths.annotations.positions() if not predicted[position]]
     if missing:
         raise DataError(
             f"{path}: {len(missing)} of {len(truths.annotations)} annotated images have no prediction, "
-            f"first image {missing[0]!r}. Predict every image, with an empty map where nothing is found."
+            f"first image {truths.images.ids[missing[0]]!r}. Predict every image, with an empty map where nothing is "
+            "found."
         )
 
 
@@ -112,15 +119,6 @@ def _read(png_dir: Path, record: AnnotationRecord) -> PanopticSegmentation:
     return PanopticSegmentation(read_panoptic_png(png_dir / record.file_name), record.segments)
 
 
-def _listed_areas(path: Path) -> dict[int | str, dict[int, int]]:
-    """The areas that a checked JSON claims, by image and segment id."""
-    entries = load_json(path)["annotations"]
-    return {
-        entry["image_id"]: {i["id"]: i["area"] for i in entry["segments_info"] if isinstance(i.get("area"), int)}
-        for entry in entries
-    }
-
-
-def _count_wrong_areas(overlaps: Overlaps, listed: dict[int, int]) -> int:
-    counted = zip(overlaps.truth, overlaps.true_areas.tolist(), strict=True)
-    return sum(area > 0 and listed.get(segment.id, area) != area for segment, area in counted)
+def _count_wrong_areas(overlaps: Overlaps, listed: Int[np.ndarray, " t"]) -> int:
+    areas = overlaps.true_areas
+    return int(((areas > 0) & (listed != NO_AREA) & (listed != areas)).sum())

@@ -11,15 +11,14 @@ from typing import Any
 
 from pisr_core.data.checking.findings import Finding, Kind
 from pisr_core.data.coco_json import (
-    CURE,
-    ImageRecord,
     is_inside,
-    load_json,
     parse_annotation,
     parse_category,
     parse_image,
     parse_segment,
 )
+from pisr_core.data.coco_tables import ImageRecord
+from pisr_core.data.json_files import CURE, load_json
 from pisr_core.errors import DataError
 from pisr_core.structures import IGNORE_INDEX, Category
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pisr_core.config import check_choice
 from pisr_core.data.categories import known_categories
-from pisr_core.data.coco_json import read_panoptic_json
+from pisr_core.data.panoptic_json import read_panoptic_json
 from pisr_core.data.prepare import ade20k, cityscapes
 from pisr_core.data.prepare.archives import unpack
 from pisr_core.data.prepare.split import NAMED_ERRORS, Progress, SplitReport, write_split
@@ -171,14 +171,13 @@ def _coco(base: Path, split: str, workers: int, progress: Progress) -> SplitRepo
     file = read_panoptic_json(json_path)
     beside = base / json_path.stem
     png_dir = beside if beside.is_dir() else json_path.with_suffix("")
-    pngs = {annotation.file_name for annotation in file.annotations.values()}
+    pngs = set(file.annotations.file_names)
     archive, made = json_path.with_suffix(".zip"), 0
     if archive.is_file() and _missing(pngs, png_dir):
         made = unpack(archive, png_dir, f"{json_path.stem}/", progress)
     _check_complete(pngs, png_dir, archive.name)
-    _check_complete({image.file_name for image in file.images}, base / f"{split}2017", f"{split}2017.zip")
-    segments = sum(len(annotation.segments) for annotation in file.annotations.values())
-    return SplitReport(json_path, len(file.images), made, segments)
+    _check_complete(set(file.images.file_names), base / f"{split}2017", f"{split}2017.zip")
+    return SplitReport(json_path, len(file.images), made, file.annotations.segment_count())
 
 
 def _check_folder(folder: Path, archive: str) -> None:
