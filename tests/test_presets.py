@@ -89,7 +89,6 @@ def test_overrides_have_toml_types_and_bare_words():
         ("train=3", "train = 3: a table of settings is needed"),
         ("data.crop=[1]", "data.crop = \\[1\\]: 2 values are needed"),
         ("train.lr=-1", "train.lr = -1.0: above 0"),
-        ("relation.name=prism", "relation.name = 'prism': choose one of none"),
         ("loss.gamma=0", "loss.gamma = 0.0: above 0"),
         ("train.lr", "write it as key=value"),
     ],

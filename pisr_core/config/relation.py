@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pisr_core.config.checks import check, check_choice, check_counts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PISRConfig:
     """The paper's module (Sec. 3); the relations beside it read `channels` and `top_k` too."""
 
@@ -46,7 +46,7 @@ class PISRConfig:
         check(self.presence >= 0, "relation.presence", self.presence, "0 or above")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RelationConfig(PISRConfig):
     """The relation between first and final predictions (Table 5), and what it reads."""
 

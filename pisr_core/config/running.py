@@ -18,7 +18,9 @@ class ScenesConfig:
     train_images: int = 100_000
     """Number of different training scenes."""
     val_images: int = 200
-    """Number of held-out scenes."""
+    """Number of held-out scenes, to choose by."""
+    test_images: int = 200
+    """Number of further scenes, to report on."""
 
 
 @dataclass(frozen=True)

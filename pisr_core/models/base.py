@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -194,5 +194,4 @@ class TwoStageModel(PanopticModel):
         return [self] if self.fixed_shapes else self._parts("backbone", *self.decoders, "relation")
 
     def _parts(self, *names: str) -> list[nn.Module]:
-        modules: Mapping[str, nn.Module | None] = self._modules
-        return [part for name in names if (part := modules[name]) is not None]
+        return [part for name in names if isinstance(part := getattr(self, name), nn.Module)]

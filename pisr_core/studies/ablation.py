@@ -214,7 +214,7 @@ def check_ks(model: TwoStageModel, ks: Sequence[int]) -> int:
     if relation is None or not relation.uses_instances:
         name = model.config.relation.name
         raise ConfigError(f"relation.name = {name!r} reads no instances: choose a model with pisr, concat or product.")
-    trained_k = int(relation.top_k)
+    trained_k = int(model.config.relation.top_k)
     if max(ks) > trained_k:
         raise ConfigError(
             f"K = {max(ks)}: this model was trained with {trained_k} instances and has no weights for more. "

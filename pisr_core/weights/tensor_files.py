@@ -74,7 +74,8 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     if not found:
         unread = f"; objects that are not read: {shown(', '.join(sorted(foreign)))}" if foreign else ""
         raise CheckpointError(
-            f"{path}: no tensors were found in it, but {shown(_described(content))}{unread}. Save the model's state_dict()."
+            f"{path}: no tensors were found in it, but {shown(_described(content))}{unread}. "
+            "Save the model's state_dict()."
         )
     return found
 

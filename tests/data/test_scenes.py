@@ -241,9 +241,71 @@ def test_instances_of_one_class_touch(level):
 
 
 def test_bad_settings_are_named():
-    with pytest.raises(ConfigError, match=r"data\.scenes\.difficulty = 'brutal'.*easy, default, hard, distant"):
+    with pytest.raises(ConfigError, match=r"data\.scenes\.difficulty = 'brutal'.*easy, .*distant, relative, crowded"):
         SceneDataset(ScenesConfig(difficulty="brutal"), "train")
-    with pytest.raises(ConfigError, match=r"split = 'test'.*train, val"):
-        SceneDataset(ScenesConfig(), "test")
+    with pytest.raises(ConfigError, match=r"split = 'dev'.*train, val, test"):
+        SceneDataset(ScenesConfig(), "dev")
     with pytest.raises(ConfigError, match=r"data\.scenes\.size.*64"):
         SceneDataset(ScenesConfig(size=(128, 32)), "train")
+
+
+def look_alikes(count: int = 60, size: tuple[int, int] = (128, 128)) -> list[tuple[Thing, tuple[Thing, ...], str]]:
+    """Each twin of some `relative` scenes with all things of its scene and its class."""
+    found = []
+    for seed in range(count):
+        rng = np.random.default_rng(seed)
+        things = place_things(rng, DIFFICULTIES["relative"], lay_ground(rng, DIFFICULTIES["relative"], size))
+        twins = [t for t in things if t.shape in TWINS]
+        found += [(t, things, NAMES[category_of(t, things, False, relative=True)]) for t in twins]
+    return found
+
+
+def test_in_relative_scenes_another_of_the_same_colour_decides():
+    red, blue = (thing(shape="round", x=x) for x in (20.0, 80.0))
+    blue = dataclasses.replace(blue, body=(50, 50, 200))
+    again, car = dataclasses.replace(red, x=120.0), thing("hulled")
+    assert NAMES[category_of(red, (red, blue, car), True, relative=True)] == "ball"
+    assert NAMES[category_of(red, (red, blue, again), False, relative=True)] == "buoy"
+    for twin, things, name in look_alikes():
+        same = sum(t.shape == twin.shape and t.body == twin.body for t in things)
+        assert name == TWINS[twin.shape][0 if same == 2 else 1] and same in (1, 2)
+
+
+def test_what_is_around_a_look_alike_says_nothing():
+    """Ground, colour and size have as many of either class; a classifier that sees them alone stays at chance."""
+    found = look_alikes(200)
+    for key in (lambda t: t.ground, lambda t: (t.shape, t.body), lambda t: t.height > 20):
+        first, total = Counter(), Counter()
+        for twin, _, name in found:
+            total[key(twin)] += 1
+            first[key(twin)] += name == TWINS[twin.shape][0]
+        assert all(abs(first[k] / total[k] - 0.5) < 0.15 for k in total if total[k] >= 60)
+    assert len(found) > 800
+
+
+def test_no_window_of_nine_cells_shows_two_look_alikes():
+    for scene in scenes("relative", 40):
+        for shape in TWINS:
+            both = masks(scene.panoptic, *TWINS[shape])
+            for mask in both:
+                window = cv2.dilate(mask.astype(np.uint8), np.ones((36, 36), np.uint8)) > 0
+                assert not any((window & other).any() for other in both if other is not mask)
+
+
+def test_the_classes_of_a_relative_scene_tell_nothing():
+    """Where a shape is, both of its classes are, equally often."""
+    for scene in scenes("relative", 60):
+        seen = Counter(NAMES[s.category] for s in scene.panoptic.segments)
+        assert all(seen[first] == seen[second] and seen[first] in (0, 2) for first, second in TWINS.values())
+
+
+def test_crowded_scenes_are():
+    dataset = SceneDataset(ScenesConfig(difficulty="crowded", size=(256, 256)), "test")
+    counts = [sum(SCENE_CATEGORIES[s.category].isthing for s in dataset[i].panoptic.segments) for i in range(20)]
+    assert 35 < np.mean(counts) < 50 and min(counts) >= 25 and max(counts) <= 60
+
+
+def test_the_three_splits_share_no_scene():
+    splits = ("train", "val", "test")
+    images = {SceneDataset(ScenesConfig(), split)[0].image.numpy().tobytes() for split in splits}
+    assert len(images) == 3

@@ -23,6 +23,7 @@ class Oracle(PanopticModel):
     """Answers with the annotations, in order."""
 
     size_divisor = 16
+    network = None
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset.categories)

@@ -13,6 +13,8 @@ from pisr_core.profiling.operations import Operations, count_operations
 class Network(nn.Module):
     """One operation of each kind, in modules that have the names of a model's parts."""
 
+    decoders = ("decoder",)
+
     def __init__(self):
         super().__init__()
         self.backbone = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())

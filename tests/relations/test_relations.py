@@ -239,9 +239,14 @@ def test_what_is_hardly_there_counts_less():
     scaled, _ = relation.weighted_encodings(features, semantic, instances)
     shares = torch.tensor([[m / (m + 4) for m in row] for row in mass.tolist()])  # 4 cells: half of the size
     torch.testing.assert_close(scaled, relation.encoding_norm(encodings) * shares[:, :, None])
-    assert build_relation(C, N, RelationConfig(presence=4.0)).presence == 4
+    assert build_relation(C, N, RelationConfig(presence=4.0)).config.presence == 4
     with pytest.raises(ConfigError, match="relation.presence = -1"):
         RelationConfig(presence=-1.0)
+
+
+def test_an_unknown_relation_is_refused_with_the_choices():
+    with pytest.raises(ConfigError, match="relation.name = 'prism': choose one of none, heads, .*, pisr"):
+        build_relation(C, N, RelationConfig(name="prism"))
 
 
 def test_a_kernel_of_one_reads_each_cell_by_itself():

@@ -29,11 +29,12 @@ class SceneDataset:
     A scene depends on the split, the difficulty, the index and the size only. Six of the nine thing classes
     are twins of equal looks: a hulled thing is a boat on water and a car on the road, a round one a buoy on
     water and a ball on grass, a four-legged one a dog near a person and else a sheep. On the plaza a hulled
-    or round thing is a boat or buoy if water can be seen anywhere, else a car or ball.
+    or round thing is a boat or buoy if water can be seen anywhere, else a car or ball. In `relative` scenes the other
+    instances decide instead: see `Difficulty.relative`, and docs/scenes.md for all levels.
 
     Args:
         config: the level, the size and the number of scenes.
-        split: `train` or `val`; they share no scene.
+        split: `train`, `val` or `test`; they share no scene.
 
     Raises:
         ConfigError: for an unknown level or split, or a size that is too small.
@@ -41,7 +42,7 @@ class SceneDataset:
 
     def __init__(self, config: ScenesConfig, split: str) -> None:
         check_choice("data.scenes.difficulty", config.difficulty, tuple(DIFFICULTIES))
-        check_choice("split", split, ("train", "val"))
+        check_choice("split", split, ("train", "val", "test"))
         check(
             min(config.size) >= SMALLEST_SIDE,
             "data.scenes.size",
@@ -51,7 +52,7 @@ class SceneDataset:
         self.categories = SCENE_CATEGORIES
         self._size = config.size
         self._difficulty = DIFFICULTIES[config.difficulty]
-        self._length = config.train_images if split == "train" else config.val_images
+        self._length = {"train": config.train_images, "val": config.val_images, "test": config.test_images}[split]
         self._seed = zlib.crc32(f"{config.difficulty}/{split}".encode())
 
     def __len__(self) -> int:
@@ -73,7 +74,7 @@ class SceneDataset:
         picture = expose(rng, picture, ground, self._difficulty)
         return Sample(
             image=torch.from_numpy(picture).permute(2, 0, 1).contiguous(),
-            panoptic=_annotate(ground, things, owners),
+            panoptic=_annotate(ground, things, owners, self._difficulty.relative),
             image_id=index,
             file_name=f"scene_{index:06d}.png",
         )
@@ -98,7 +99,9 @@ def _enough(thing: Thing, size: tuple[int, int]) -> float:
     return max(_smallest_area(size), (right - left) * (bottom - top) / 8)
 
 
-def _annotate(ground: Ground, things: Sequence[Thing], owners: Int[np.ndarray, "H W"]) -> PanopticSegmentation:
+def _annotate(
+    ground: Ground, things: Sequence[Thing], owners: Int[np.ndarray, "H W"], relative: bool
+) -> PanopticSegmentation:
     """One segment for each stuff class and each thing. Kerbs and slivers of stuff are void."""
     covered = owners > 0
     stuff = ground.stuff.copy()
@@ -115,6 +118,6 @@ def _annotate(ground: Ground, things: Sequence[Thing], owners: Int[np.ndarray, "
     water = POSITIONS["water"] in shown
     thing_areas = np.bincount(owners.ravel(), minlength=len(things) + 1)[1:]
     for i, (thing, area) in enumerate(zip(things, thing_areas, strict=True)):
-        category = category_of(thing, things, water)
+        category = category_of(thing, things, water, relative)
         segments.append(Segment(len(shown) + 1 + i, category, int(area)))
     return PanopticSegmentation(ids, tuple(segments))

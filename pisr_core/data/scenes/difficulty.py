@@ -22,6 +22,10 @@ class Difficulty:
         clutter: density of waves, stones, tufts and clouds, about 0 to 1.
         light: strength of the changes of brightness, colour cast, shade and haze, about 0 to 1.
         noise: standard deviation of the sensor's noise, grey levels.
+        relative: what decides the class of a twin is the other instances: it is of the first class (boat, buoy, dog)
+            if another of its shape and colour is in the picture. Each such shape that a scene has comes as four, a
+            pair of one colour and two of others, on any ground, and far apart. So neither the surroundings of one nor
+            the classes in the picture say anything.
     """
 
     things: tuple[int, int]
@@ -35,6 +39,7 @@ class Difficulty:
     clutter: float
     light: float
     noise: float
+    relative: bool = False
 
 
 _LEVELS: dict[str, Difficulty] = {
@@ -78,6 +83,11 @@ _LEVELS: dict[str, Difficulty] = {
         noise=9.0,
     ),
 }
-DIFFICULTIES = _LEVELS | {"distant": replace(_LEVELS["default"], long_range=1.0)}
-"""Levels by name. A small model learns `default` from scratch within minutes. `distant` and `hard` are for studies;
-`distant` is `default` but for what decides the class of its hulled and round things, which may lie far from them."""
+DIFFICULTIES = _LEVELS | {
+    "distant": replace(_LEVELS["default"], long_range=1.0),
+    "relative": replace(_LEVELS["default"], relative=True, things=(1, 3), crowding=0.0, zoom=(0.8, 1.0)),
+    "crowded": replace(_LEVELS["default"], things=(30, 44), crowding=0.35, zoom=(0.42, 0.55), clutter=1.6, noise=7.0),
+}
+"""Levels by name. A small model learns `default` from scratch within minutes. The others are for studies: `hard`, and
+three that are `default` but for one thing each. In `distant` what decides the class of hulled and round things may lie
+far from them; in `relative` other instances decide; `crowded` has 30 to 60 instances at 256×256."""

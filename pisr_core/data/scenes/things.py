@@ -33,6 +33,13 @@ NEAR = 0.95
 FAR = 1.7
 """Between `NEAR` and this distance no four-legged thing is placed, so that nobody has to measure."""
 
+APART = 0.15
+"""Least gap between the boxes of two equal shapes in `relative` scenes, in shorter sides of the image: at 128 pixels
+more than half of nine cells of four pixels, so that no such window around a pixel of one shows the other."""
+
+COLORS_OF_FOUR = (0, 0, 1, 2)
+"""Which of three colours each of the four look-alikes of a `relative` scene has."""
+
 _TRIALS = 8
 
 
@@ -67,17 +74,20 @@ class Thing:
         return self.x - half, self.y - self.height, self.x + half, self.y
 
 
-def category_of(thing: Thing, things: Sequence[Thing], water: bool) -> int:
+def category_of(thing: Thing, things: Sequence[Thing], water: bool, relative: bool = False) -> int:
     """The class of a thing, as the position of its category.
 
     Args:
         thing: the thing.
         things: all that can be seen, which decide between dog and sheep.
         water: whether water can be seen, which decides on the neutral ground.
+        relative: other things of its shape and colour decide, and nothing else.
     """
     if thing.shape not in TWINS:
         return POSITIONS[thing.shape]
-    if thing.shape == "four-legged":
+    if relative:
+        first = any(other.shape == thing.shape and other.body == thing.body for other in things if other is not thing)
+    elif thing.shape == "four-legged":
         first = _distance_to_person(thing, things) <= NEAR
     else:
         first = thing.ground == "water" or (thing.ground == NEUTRAL and water)
@@ -103,6 +113,13 @@ def _covered_share(a: Thing, b: Thing) -> float:
     return max(width, 0.0) * max(height, 0.0) / ((far[2] - far[0]) * (far[3] - far[1]))
 
 
+def _gap(a: Thing, b: Thing) -> float:
+    """Pixels between two boxes along the axis on which they are farther apart; negative where they overlap."""
+    across = max(a.box[0], b.box[0]) - min(a.box[2], b.box[2])
+    down = max(a.box[1], b.box[1]) - min(a.box[3], b.box[3])
+    return max(across, down)
+
+
 class _Placement:
     """Fills one scene, thing by thing."""
 
@@ -119,6 +136,8 @@ class _Placement:
         }
 
     def fill(self) -> list[Thing]:
+        if self.difficulty.relative:
+            self._place_look_alikes()
         for shape in self._plan():
             thing = self._try_places(shape, self._choose_ground(shape))
             if thing is not None and self.rng.random() < self.difficulty.crowding:
@@ -128,14 +147,25 @@ class _Placement:
     def _plan(self) -> list[str]:
         """The shapes to place, persons first."""
         fitting = [shape for shape, grounds in HOMES.items() if not self.free.keys().isdisjoint(grounds)]
-        twins = [shape for shape in fitting if shape in TWINS]
+        twins = [shape for shape in fitting if shape in TWINS and not self.difficulty.relative]
         others = [shape for shape in fitting if shape not in TWINS]
         low, high = self.difficulty.things
         plan = []
         for _ in range(self.rng.integers(low, high + 1)):
-            choices = twins if self.rng.random() < self.difficulty.ambiguous else others
+            choices = twins if twins and self.rng.random() < self.difficulty.ambiguous else others
             plan.append(choices[self.rng.integers(len(choices))])
         return sorted(plan, key=list(HOMES).index)
+
+    def _place_look_alikes(self) -> None:
+        """Two or three of the shapes with twins, four of each. What remains of fewer than four is taken back."""
+        shapes = self.rng.permutation(list(TWINS))
+        for shape in map(str, shapes[: self.rng.integers(2, 4)]):
+            colors = self.rng.permutation(len(SHAPES[shape].bodies))
+            before = len(self.things)
+            for which in self.rng.permutation(COLORS_OF_FOUR):
+                self._try_places(shape, "", SHAPES[shape].bodies[colors[which]])
+            if len(self.things) < before + len(COLORS_OF_FOUR):
+                del self.things[before:]
 
     def _choose_ground(self, shape: str) -> str:
         by_ground = shape in ("hulled", "round")
@@ -144,12 +174,14 @@ class _Placement:
         homes = [name for name in HOMES[shape] if name in self.free]
         return homes[self.rng.integers(len(homes))]
 
-    def _try_places(self, shape: str, ground: str) -> Thing | None:
+    def _try_places(self, shape: str, ground: str, body: Color | None = None) -> Thing | None:
+        """Of look-alikes the colour is given, and the ground is any; they are worth more trials, for four must fit."""
         people = [t for t in self.things if t.shape == "person" and t.ground == ground]
         by_person = shape == "four-legged" and len(people) > 0 and self.rng.random() < 0.75
-        for _ in range(_TRIALS):
-            x, y = self._beside_one_of(people) if by_person else self._anywhere(ground)
-            thing = self._make(shape, ground, x, y)
+        for _ in range(_TRIALS if body is None else 12 * _TRIALS):
+            where = ground or str(self.rng.choice(list(self.free)))
+            x, y = self._beside_one_of(people) if by_person else self._anywhere(where)
+            thing = self._make(shape, where, x, y, body)
             if self._fits(thing):
                 self.things.append(thing)
                 return thing
@@ -178,7 +210,7 @@ class _Placement:
             self.things.append(thing)
             first = thing
 
-    def _make(self, shape: str, ground: str, x: float, y: float) -> Thing:
+    def _make(self, shape: str, ground: str, x: float, y: float, body: Color | None = None) -> Thing:
         look, far = SHAPES[shape], self.difficulty.far_size
         perspective = far + (1 - far) * self.ground.depth(y)
         return Thing(
@@ -188,7 +220,7 @@ class _Placement:
             y=y,
             height=look.size * self.unit * perspective * self.rng.uniform(0.9, 1.1),
             facing=1 if self.rng.random() < 0.5 else -1,
-            body=look.bodies[self.rng.integers(len(look.bodies))],
+            body=body or look.bodies[self.rng.integers(len(look.bodies))],
             trim=look.trims[self.rng.integers(len(look.trims))],
         )
 
@@ -203,6 +235,13 @@ class _Placement:
         under = [min(max(int(x), 0), columns - 1) for x in (thing.x - quarter, thing.x, thing.x + quarter)]
         if any(stuff[int(thing.y), column] != POSITIONS[thing.ground] for column in under):
             return False
-        if thing.shape == "four-legged" and NEAR < _distance_to_person(thing, self.things) < FAR:
+        if self.difficulty.relative:
+            if any(self._too_near(thing, other) for other in self.things if other.shape == thing.shape):
+                return False
+        elif thing.shape == "four-legged" and NEAR < _distance_to_person(thing, self.things) < FAR:
             return False
         return all(_covered_share(thing, other) <= self.difficulty.occlusion for other in self.things)
+
+    def _too_near(self, thing: Thing, other: Thing) -> bool:
+        """Whether a window around one of two equal shapes could show the other."""
+        return _gap(thing, other) < APART * min(self.ground.stuff.shape)

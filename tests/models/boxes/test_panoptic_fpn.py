@@ -221,7 +221,10 @@ def test_processes_average_the_gradients_of_losses_that_sample(tmp_path):
 def test_the_public_widths_build_without_memory():
     with torch.device("meta"):
         config = replace(
-            SMALL, backbone=replace(SMALL.backbone, name="resnet50"), fpn=FPNConfig(), relation=RelationConfig("none")
+            SMALL,
+            backbone=replace(SMALL.backbone, name="resnet50"),
+            fpn=FPNConfig(),
+            relation=RelationConfig(name="none"),
         )
         model = build_model(config, [Category(i, str(i), i <= 80) for i in range(1, 134)])
     assert sum(parameter.numel() for parameter in model.parameters()) == 46_031_467
