@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import pickle
 import signal
 import socket
 import sys
@@ -269,7 +270,8 @@ def _answer(end: socket.socket, work: Work[Any], number: int) -> Message:
         return packed(work.result(number, lambda position: send(end, packed(_Begun(position)))))
     except Exception as error:
         error.add_note(f"in a working process:\n{traceback.format_exc()}")
-        with suppress(Exception):  # not all exceptions can be pickled
+        with suppress(Exception):  # not all exceptions can be pickled, nor made anew
+            pickle.loads(pickle.dumps(error))
             return packed(_Failed(error))
         return packed(_Failed(RuntimeError(f"{type(error).__name__}: {error}")))
 
