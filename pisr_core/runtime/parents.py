@@ -11,6 +11,15 @@ import time
 PR_SET_PDEATHSIG = 1
 SECONDS_BETWEEN_LOOKS = 1.0
 
+VARIABLE = "PISR_PARENT"
+"""In the environment of a command: the process that it shall not outlive."""
+
+
+def end_with_named(number: int) -> None:
+    """As `end_with`, for a command whose environment names a parent."""
+    if parent := os.environ.pop(VARIABLE, None):
+        end_with(int(parent), number)
+
 
 def end_with(parent: int, number: int) -> None:
     """Has this process get a signal when its parent dies, by SIGKILL too: on Linux at once, elsewhere in a second.

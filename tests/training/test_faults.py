@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,6 +141,51 @@ def test_a_dead_worker_loses_no_step(whole, tmp_path, monkeypatch):
     assert saved(tmp_path).step == 3
     run(tmp_path, resume=True)  # without workers, which changes no number
     assert_same_run(whole, tmp_path)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_ctrl_c_is_obeyed_while_an_image_is_waited_for(whole, tmp_path, monkeypatch, workers):
+    class Slow(Boxes):
+        reads = 0
+
+        def __getitem__(self, index):
+            self.reads += 1
+            if self.reads == 15:  # of the fourth step
+                os.kill(main, signal.SIGINT)
+                time.sleep(60)
+            return super().__getitem__(index)
+
+    main, start = os.getpid(), time.monotonic()
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "build_dataset", lambda config, split, root: Slow())
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, replace(CONFIG, data=replace(CONFIG.data, workers=workers)))
+    assert time.monotonic() - start < 20 and saved(tmp_path).step == 3
+    run(tmp_path, resume=True)
+    assert_same_run(whole, tmp_path)
+
+
+IN_A_SMALL_MACHINE = (
+    *("unshare", "-Urm", "sh", "-c"),
+    "mount -t tmpfs -o size=64k tmpfs /dev/shm && ulimit -n 48 && $0 $@",
+)
+    "unshare",
+    "-Urm",
+    "sh",
+    "-c",
+    "mount -t tmpfs -o size=64k tmpfs /dev/shm && ulimit -n 48 && $0 $@",
+)
+"""Runs a command where /dev/shm is as small as in a container, and few files may be open."""
+
+
+def test_training_in_a_small_machine(tmp_path):
+    if subprocess.run([*IN_A_SMALL_MACHINE, "true"], capture_output=True).returncode:
+        pytest.skip("this kernel lets nobody have file systems of their own")
+    script = Path(__file__).parents[1] / "shared" / "large_batches.py"
+    command = [*IN_A_SMALL_MACHINE, sys.executable, script, tmp_path]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stdout) == (0, "8\n"), result.stderr
+    assert saved(tmp_path).step == 8
 
 
 def test_workers_change_no_number(whole, tmp_path):
