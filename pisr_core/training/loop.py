@@ -169,16 +169,21 @@ class Trainer:
     def _check_finite(
         self, own: Mapping[str, float], averaged: Mapping[str, float], step: int, batches: Sequence[TrainingBatch]
     ) -> None:
-        """All processes stop together, for the main one would save what another one spoilt."""
-        if all(map(math.isfinite, averaged.values())):
+        """All processes stop together, for the main one would save what another one spoilt.
+
+        The loss of this step knows nothing of its gradient, which would spoil the state that is saved next.
+        """
+        norm = self.learner.gradient_norm
+        if all(map(math.isfinite, (norm, *averaged.values()))):
             return
-        broken = [f"{name} = {value}" for name, value in own.items() if not math.isfinite(value)]
+        values = {**own, "the gradient's norm": norm}
+        broken = [f"{name} = {value}" for name, value in values.items() if not math.isfinite(value)]
         if not broken:
             raise TrainingError(f"step {step}: the loss is not finite in another process, which names the images.")
         names = [self.train_set.file_name(index) for batch in batches for _, index in batch.keys]
         raise TrainingError(
-            f"step {step}: the loss is not finite ({', '.join(broken)}) on the images {', '.join(names)}. "
-            f"Look at these images and their annotations, or start a new run with a lower train.lr, with "
+            f"step {step}: the loss or its gradient is not finite ({', '.join(broken)}) on the images "
+            f"{', '.join(names)}. Look at these images and their annotations, or start a new run with a lower train.lr, with "
             f"train.clip_norm or with train.precision = 'no' (--weights {self.folder.last} keeps what was learned). "
             f"The state of step {self._saved_step} is kept."
         )

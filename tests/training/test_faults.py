@@ -169,12 +169,6 @@ IN_A_SMALL_MACHINE = (
     *("unshare", "-Urm", "sh", "-c"),
     "mount -t tmpfs -o size=64k tmpfs /dev/shm && ulimit -n 48 && $0 $@",
 )
-    "unshare",
-    "-Urm",
-    "sh",
-    "-c",
-    "mount -t tmpfs -o size=64k tmpfs /dev/shm && ulimit -n 48 && $0 $@",
-)
 """Runs a command where /dev/shm is as small as in a container, and few files may be open."""
 
 
@@ -242,6 +236,39 @@ def test_out_of_memory_in_an_evaluation_keeps_the_step(whole, tmp_path, monkeypa
     with pytest.raises(DeviceError, match="step 3 is kept"):
         run(tmp_path)
     monkeypatch.setattr(loop, "evaluate", fake_evaluate)
+    run(tmp_path, resume=True)
+    assert_same_run(whole, tmp_path)
+
+
+class Overflow(torch.autograd.Function):
+    """A term of the loss that is zero and has no finite gradient."""
+
+    @staticmethod
+    def forward(context, value):
+        return value.new_zeros(())
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient.expand(4, 3, 3, 3) * torch.inf
+
+
+@pytest.mark.parametrize("step", [4, 8])  # after both a state is saved, before the second one weights too
+def test_a_gradient_that_is_not_finite_spoils_no_state(whole, tmp_path, monkeypatch, step):
+    calls, real = [], Pixels.losses
+
+    def losses(self, output, targets):
+        calls.append(1)
+        spoiled = Overflow.apply(self.backbone[0].weight) if len(calls) == 2 * step else 0
+        return {name: loss + spoiled for name, loss in real(self, output, targets).items()}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pixels, "losses", losses)
+        wanted = rf"step {step}: .* not finite \(the gradient's norm = inf\) on the images \d\.png.* step {step - 2} is"
+        with pytest.raises(TrainingError, match=wanted):
+            run(tmp_path)
+    state = read_state(tmp_path / "state" / "training.pt")
+    assert state.progress.step == step - 2
+    assert all(value.isfinite().all() for value in state.learner["model"].values())
     run(tmp_path, resume=True)
     assert_same_run(whole, tmp_path)
 
