@@ -183,9 +183,9 @@ class Trainer:
         names = [self.train_set.file_name(index) for batch in batches for _, index in batch.keys]
         raise TrainingError(
             f"step {step}: the loss or its gradient is not finite ({', '.join(broken)}) on the images "
-            f"{', '.join(names)}. Look at these images and their annotations, or start a new run with a lower train.lr, "
-            f"with train.clip_norm or with train.precision = 'no' (--weights {self.folder.last} keeps what was learned). "
-            f"The state of step {self._saved_step} is kept."
+            f"{', '.join(names)}. Look at these images and their annotations, or start a new run with a lower "
+            "train.lr, with train.clip_norm or with train.precision = 'no' "
+            f"(--weights {self.folder.last} keeps what was learned). The state of step {self._saved_step} is kept."
         )
 
     def _evaluate(self, stop: StopRequest) -> bool:
