@@ -136,6 +136,10 @@ class PanopticDataset(Protocol):
         """(H, W) of an image in pixels, without reading it."""
         ...
 
+    def file_name(self, index: int) -> str:
+        """The name of an image, without reading it."""
+        ...
+
 
 Struct = TypeVar("Struct", bound="TensorStruct")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,7 @@ from pisr_cli.terminal.options import Data, Device, Json, Settings, Steps, group
 from pisr_cli.train.dry_run import memory_text, report_dry_run
 from pisr_core.config import Config
 from pisr_core.errors import ConfigError, TrainingError
+from pisr_core.runtime.parents import end_with_named
 
 if TYPE_CHECKING:
     from pisr_core.training.listeners import TrainListener
@@ -84,6 +86,7 @@ def train(
 
     Example: pisr train --preset coco-pdl-r50 --data datasets --dry-run
     """
+    end_with_named(signal.SIGTERM)  # a study's run saves its state when the study is killed
     if run.resume and chosen.preset is None and run.out is None:
         run = replace(run, out=_newest_unfinished())
     config = _config(chosen, run)

@@ -50,6 +50,8 @@ class DataConfig:
     """Limit of the long side at evaluation, 0 for none."""
     workers: int = -1
     """Loading processes, -1 for one less than the cores."""
+    timeout: int = 30
+    """Seconds that an image may take to be read by one of them, 0 for ever; then its disk counts as dead."""
 
     def __post_init__(self) -> None:
         check_counts(self, "data", ("crop", "short_side"), least=16, most=65_536)
@@ -57,6 +59,7 @@ class DataConfig:
         check(0 <= self.flip <= 1, "data.flip", self.flip, "a probability")
         check(self.color >= 0, "data.color", self.color, "at least 0")
         check(self.workers >= -1, "data.workers", self.workers, "at least 0, or -1 for one less than the cores")
+        check(self.timeout >= 0, "data.timeout", self.timeout, "seconds, or 0 to wait for ever")
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,10 @@ class CocoPanopticDataset:
         """(H, W) of an image in pixels, from the JSON; reading the image checks it."""
         return self.file.images.size(index)
 
+    def file_name(self, index: int) -> str:
+        """The name of an image in the JSON."""
+        return self.file.images[index].file_name
+
     def image_path(self, image: ImageRecord) -> Path:
         """Where an image lies."""
         return self.images_dir / image.file_name

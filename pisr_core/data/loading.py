@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pisr_core.config import DataConfig
 from pisr_core.data.augmentation import Augmentation, evaluation_size, pad, resize_for_eval
 from pisr_core.data.images import MAX_MEGAPIXELS
-from pisr_core.errors import ConfigError, DataError, PisrError
+from pisr_core.errors import ConfigError, DataError
 from pisr_core.runtime.parallel import ALONE, Process
+from pisr_core.runtime.pipeline import read_ahead
+from pisr_core.runtime.workers import PATIENCE, Work, Workers, available_cores, bounded
 from pisr_core.structures import PanopticDataset, Sample, TargetGenerator, TensorStruct, TrainingBatch
 
 Key = tuple[int, int]
 """(epoch, index): which view of which image."""
 
+SETTING, LONGER = "--set data.workers", "--set data.timeout=SECONDS"
+"""Which the user may change."""
+
 TrainingItem = tuple[UInt8[Tensor, "3 H W"], TensorStruct, Key]
 
 
-class StepSampler(Sampler[list[Key]]):
+class StepSampler:
     """What each step reads, known from its number alone: resuming at a step replays nothing.
 
     Every epoch is a permutation of the dataset seeded by (seed, epoch). Epochs follow each other without a
@@ -82,12 +83,15 @@ class StepSampler(Sampler[list[Key]]):
     def __len__(self) -> int:
         return max(self.steps - self.start_step, 0) * self.accumulate
 
-    def __iter__(self) -> Iterator[list[Key]]:
+    def __getitem__(self, number: int) -> list[Key]:
+        """The keys of a micro-batch."""
+        if not 0 <= number < len(self):
+            raise IndexError(f"Micro-batch {number} is outside 0 … {len(self) - 1}.")
+        step, micro_batch = divmod(number, self.accumulate)
         share = self.batch_size // (self.process.world_size * self.accumulate)
-        for step in range(self.start_step, self.steps):
-            for micro_batch in range(self.accumulate):
-                first = step * self.batch_size + (micro_batch * self.process.world_size + self.process.rank) * share
-                yield [self.key(position) for position in range(first, first + share)]
+        place = micro_batch * self.process.world_size + self.process.rank
+        first = (self.start_step + step) * self.batch_size + place * share
+        return [self.key(position) for position in range(first, first + share)]
 
     def key(self, position: int) -> Key:
         """The (epoch, index) at a position of the endless sequence of images."""
@@ -97,7 +101,7 @@ class StepSampler(Sampler[list[Key]]):
         return epoch, int(self._order[place])
 
 
-class TrainingDataset(Dataset[TrainingItem]):
+class TrainingDataset:
     """Augmented images with their targets, addressed by (epoch, index).
 
     Args:
@@ -129,6 +133,10 @@ class TrainingDataset(Dataset[TrainingItem]):
         assert view.panoptic is not None  # the augmentation refuses samples without annotation
         return view.image, self.target_generator(view.panoptic), key
 
+    def file_name(self, key: Key) -> str:
+        """Of the image that a view is of."""
+        return self.dataset.file_name(key[1])
+
 
 def collate(items: Sequence[TrainingItem]) -> TrainingBatch:
     """Stacks images and targets of one size."""
@@ -155,18 +163,72 @@ class EvaluationBatch:
         return replace(self, images=self.images.pin_memory())
 
 
+Batch = TypeVar("Batch", TrainingBatch, EvaluationBatch)
+
+
+class Loader(Generic[Batch]):
+    """Batches in order, read ahead by other processes. Each `iter` begins anew.
+
+    A broken image, a process that dies and one that is stuck end in a `PisrError` where the batch is asked for.
+
+    Args:
+        work: makes each batch.
+        name: of an image that work is done on, for messages.
+        workers: loading processes, -1 for one less than the cores.
+        patience: seconds that an image may take, 0 for ever.
+        device: where the batches will go; for CUDA they are put in page-locked memory.
+    """
+
+    def __init__(
+        self,
+        work: Work[Batch],
+        name: Callable[[Any], str],
+        workers: int,
+        patience: int,
+        device: torch.device,
+    ) -> None:
+        self.work: Work[Batch] = work
+        self.workers = worker_count(workers)
+        self._name = name
+        self._patience = patience
+        self._pinned = device.type == "cuda"
+
+    def __len__(self) -> int:
+        return len(self.work.tasks)
+
+    @property
+    def images(self) -> int:
+        """Of all batches together."""
+        return sum(len(self.work.tasks[number]) for number in range(len(self)))
+
+    def __iter__(self) -> Iterator[Batch]:
+        processes = Workers(self.work, self.workers, SETTING, self._name, self._patience, LONGER)
+        batches = processes.results()
+        with ExitStack() as stack:
+            if self._pinned:
+                batches = stack.enter_context(closing(read_ahead(map(_pinned, batches), ahead=1)))
+            stack.enter_context(processes)  # left first: then the thread that reads ahead waits for none of them
+            for batch in batches:  # noqa: UP028 (`yield from` would close the thread first)
+                yield batch
+
+
+def _pinned(batch: Batch) -> Batch:
+    return batch.pin_memory()
+
+
 def training_loader(
-    dataset: TrainingDataset, sampler: StepSampler, workers: int, device: torch.device
-) -> DataLoader[Any]:
-    """Training batches (`TrainingBatch`) in the sampler's order.
+    dataset: TrainingDataset, sampler: StepSampler, workers: int, device: torch.device, patience: int = PATIENCE
+) -> Loader[TrainingBatch]:
+    """Training batches in the sampler's order; `workers`, `device` and `patience` as in `Loader`.
 
     Args:
         dataset: what to read.
         sampler: which keys; it already shares them out over processes.
-        workers: loading processes, -1 for one less than the cores.
-        device: where the batches will go; for CUDA they are put in page-locked memory.
+        workers: loading processes.
+        device: where the batches will go.
+        patience: seconds that an image may take.
     """
-    return _loader(dataset, sampler, collate, workers, device)
+    return Loader(Work(sampler, dataset.__getitem__, collate), dataset.file_name, workers, patience, device)
 
 
 def evaluation_loader(
@@ -178,7 +240,7 @@ def evaluation_loader(
     size_divisor: int = 32,
     device: torch.device | None = None,
     limit: int = 0,
-) -> DataLoader[Any]:
+) -> Loader[EvaluationBatch]:
     """Evaluation batches (`EvaluationBatch`); over all ranks each image comes exactly once.
 
     Neighbours in the dataset share a batch when their input sizes are equal, so that padding, and so every
@@ -186,7 +248,7 @@ def evaluation_loader(
 
     Args:
         dataset: what to read.
-        config: the evaluation size.
+        config: the evaluation size, and how long an image may take.
         batch_size: the most images a batch.
         process: this process among those that share the images.
         workers: loading processes, -1 for one less than the cores.
@@ -198,9 +260,9 @@ def evaluation_loader(
     batches = same_size_batches([evaluation_size(dataset.size(i), config) for i in range(count)], batch_size)
 
     prepare = partial(evaluation_batch, config=config, size_divisor=size_divisor)
-    return _loader(
-        dataset, batches[process.rank :: process.world_size], prepare, workers, device or torch.device("cpu")
-    )
+    mine = batches[process.rank :: process.world_size]
+    work: Work[EvaluationBatch] = Work(mine, dataset.__getitem__, prepare)
+    return Loader(work, dataset.file_name, workers, config.timeout, device or torch.device("cpu"))
 
 
 def evaluation_batch(samples: list[Sample], config: DataConfig, size_divisor: int) -> EvaluationBatch:
@@ -237,87 +299,5 @@ def worker_count(workers: int) -> int:
     if workers < -1:
         raise ConfigError(f"data.workers = {workers}: at least 0, or -1 for one less than the cores.")
     if workers >= 0:
-        return workers
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1, 0)
-
-
-class _ErrorsAsItems(Dataset[Any]):
-    """Gives a `PisrError` as an item, for torch would bury its message in a worker's traceback."""
-
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-
-    def __getitem__(self, key: Any) -> Any:
-        try:
-            return self.dataset[key]
-        except PisrError as error:
-            return error
-
-
-class _CollateUnlessError:
-    """Collates items, or gives the first error among them."""
-
-    def __init__(self, collate_items: Callable[[Any], Any]) -> None:
-        self.collate_items = collate_items
-
-    def __call__(self, items: list[Any]) -> Any:
-        errors = [item for item in items if isinstance(item, PisrError)]
-        return errors[0] if errors else self.collate_items(items)
-
-
-class _Loader(DataLoader[Any]):
-    """Raises in the main process, and only when a batch is fetched, what went wrong in the workers."""
-
-    def __iter__(self) -> Any:
-        with _child_handler_kept():
-            batches = super().__iter__()
-        try:
-            for batch in batches:
-                if isinstance(batch, PisrError):
-                    raise batch
-                yield batch
-        except (RuntimeError, ConnectionError, EOFError) as error:
-            # A worker that dies while it hands over a batch breaks the connection before torch sees its death.
-            if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker (pid"):
-                raise
-            reason = str(error).partition("\n")[0]
-            raise DataError(
-                f"a data-loading process died ({reason}), perhaps for want of memory. Use fewer "
-                "with --set data.workers=N (0 loads in the main process), or give the machine or container more "
-                "memory, /dev/shm too."
-            ) from error
-
-
-@contextmanager
-def _child_handler_kept() -> Iterator[None]:
-    """Torch's handler would raise a worker's death at any moment, in the middle of a training step."""
-    number = getattr(signal, "SIGCHLD", None)  # not on Windows
-    if number is None or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.getsignal(number)
-    yield
-    signal.signal(number, handler)
-
-
-def _loader(
-    dataset: Any, batches: Any, collate_items: Callable[[Any], Any], workers: int, device: torch.device
-) -> DataLoader[Any]:
-    count = worker_count(workers)
-    return _Loader(
-        _ErrorsAsItems(dataset),
-        batch_sampler=batches,
-        num_workers=count,
-        collate_fn=_CollateUnlessError(collate_items),
-        pin_memory=device.type == "cuda",
-        worker_init_fn=_start_worker,
-        persistent_workers=count > 0,
-    )
-
-
-def _start_worker(worker: int) -> None:
-    """Leaves Ctrl-C to the main process, and threads alone: workers are many already."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)  # sequential; 1 would wait for ever for threads that a fork does not copy
+        return bounded(workers, SETTING)
+    return max(available_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1, 0)

@@ -46,6 +46,10 @@ class ImageListDataset:
         """(H, W) of an image in pixels, from the JSON."""
         return self.images.size(index)
 
+    def file_name(self, index: int) -> str:
+        """The name of an image in the JSON."""
+        return self.images[index].file_name
+
 
 class ImageFolderDataset:
     """All JPEG and PNG images below a folder, in the order of their paths; an id is the name without its ending.
@@ -72,9 +76,12 @@ class ImageFolderDataset:
 
     def __getitem__(self, index: int) -> Sample:
         path = self.paths[index]
-        file_name = path.relative_to(self.images_dir).as_posix()
-        return Sample(read_image(path), None, path.stem.removesuffix(self.suffix), file_name)
+        return Sample(read_image(path), None, path.stem.removesuffix(self.suffix), self.file_name(index))
 
     def size(self, index: int) -> tuple[int, int]:
         """(H, W) of an image in pixels, from its header."""
         return image_size(self.paths[index])
+
+    def file_name(self, index: int) -> str:
+        """The path of an image in the folder."""
+        return self.paths[index].relative_to(self.images_dir).as_posix()

@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 import torch.distributed
-from torch.utils.data import DataLoader
 
 from pisr_core.config import DataConfig
-from pisr_core.data.loading import EvaluationBatch, evaluation_loader
+from pisr_core.data.loading import EvaluationBatch, Loader, evaluation_loader
 from pisr_core.errors import DataError
 from pisr_core.inference.mode import inference
 from pisr_core.metrics.result import EvaluationResult
@@ -72,7 +71,7 @@ def evaluate(
 
 def predictions(
     model: PanopticModel,
-    loader: DataLoader[Any],
+    loader: Loader[EvaluationBatch],
     device: torch.device,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[Sample, PanopticResult]]:
@@ -84,7 +83,7 @@ def predictions(
         device: where the model computes.
         progress: called with (done, total) images after each batch.
     """
-    done, total = 0, sum(len(batch) for batch in loader.batch_sampler or ())
+    done, total = 0, loader.images
     for batch in loader:
         with inference(model):
             results = run(model, batch, device)

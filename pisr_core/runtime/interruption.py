@@ -1,11 +1,12 @@
-"""Ctrl-C and SIGTERM, obeyed at the end of a training step."""
+"""Ctrl-C and SIGTERM, obeyed at the end of a training step, or at once where nothing is lost by it."""
 
 from __future__ import annotations
 
 import logging
 import signal
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -13,6 +14,10 @@ logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """What asks a run to stop."""
+
+
+class Stopped(BaseException):
+    """A signal came where it is obeyed at once."""
 
 
 class StopRequest:
@@ -27,6 +32,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal: int | None = None
         self._handlers: dict[signal.Signals, Any] = {}
+        self._at_once = False
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
@@ -39,6 +45,17 @@ class StopRequest:
     ) -> None:
         self._restore()
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """For a block that may be left anywhere: a signal in it, or one that came before, raises `Stopped`."""
+        if self.signal is not None:
+            raise Stopped
+        self._at_once = True
+        try:
+            yield
+        finally:
+            self._at_once = False
+
     def obey(self) -> None:
         """Ends the process the way that the signal would have; does nothing when none arrived."""
         if self.signal is not None:
@@ -47,6 +64,8 @@ class StopRequest:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
         self._restore()
+        if self._at_once:
+            raise Stopped
         with suppress(RuntimeError):  # Python refuses when the signal came in the middle of writing a line
             logger.warning("stopping after this step; a second time stops at once, without saving")
 

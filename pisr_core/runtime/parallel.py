@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeVar
 
-import cv2
-
-from pisr_core.errors import DataError
+from pisr_core.runtime.workers import Work, Workers, available_cores, bounded
 
 
 @dataclass(frozen=True)
@@ -30,37 +25,31 @@ ALONE = Process()
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+SETTING = "--workers"
 
-def parallel_map(function: Callable[[Item], Result], items: Sequence[Item], workers: int = 0) -> Iterator[Result]:
+
+def parallel_map(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    workers: int = 0,
+    name: Callable[[Item], str] = str,
+) -> Iterator[Result]:
     """The function's results in the order of the items.
 
     Args:
         function: can be pickled, as can items and results.
         items: what it gets, one by one.
         workers: processes, 0 for one a core; with 1 all is done in this one.
+        name: of an item, for messages.
 
     Raises:
-        DataError: the system ended a process.
+        DataError: a process died, or is stuck.
     """
-    count = min(workers or available_cores(), len(items))
+    count = min(bounded(workers or available_cores(), SETTING), len(items))
     if count <= 1:
         yield from map(function, items)
         return
-    executor = ProcessPoolExecutor(count, initializer=_start_worker)
-    try:
-        yield from executor.map(function, items, chunksize=max(1, min(16, len(items) // (4 * count))))
-    except BrokenProcessPool as error:
-        raise DataError("the system ended a working process, perhaps for memory. Use fewer with --workers.") from error
-    finally:
-        executor.shutdown(cancel_futures=True)
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _start_worker() -> None:
-    """Leaves Ctrl-C to the main process and threads alone: workers are many already."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(0)  # its threads do not survive a fork
+    size = max(1, min(16, len(items) // (4 * count)))
+    tasks = [items[first : first + size] for first in range(0, len(items), size)]
+    with Workers(Work(tasks, function, list), count, SETTING, name) as processes:
+        yield from chain.from_iterable(processes.results())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import repeat, takewhile
@@ -55,7 +55,7 @@ def mapped_ahead(
         yield pending.popleft()[0].result()
 
 
-def read_ahead(items: Iterator[Item], ahead: int) -> Iterator[Item]:
+def read_ahead(items: Iterator[Item], ahead: int) -> Generator[Item, None, None]:
     """The same items, which are not `None`, read by a thread of its own: `ahead` of them wait at most."""
     with worker_pool(1) as pool:
         read = mapped_ahead(lambda _: next(items, None), repeat(None), pool, ahead)

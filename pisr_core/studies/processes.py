@@ -16,6 +16,8 @@ import torch
 
 from pisr_core.errors import TrainingError
 from pisr_core.runtime.interruption import StopRequest
+from pisr_core.runtime.parents import VARIABLE
+from pisr_core.runtime.workers import bounded
 from pisr_core.training.state import RunFolder, metrics_record
 
 POLL_SECONDS = 0.5
@@ -77,7 +79,7 @@ class _Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={"OMP_NUM_THREADS": str(len(slot.cores)), **os.environ},
+                env={"OMP_NUM_THREADS": str(len(slot.cores)), **os.environ, VARIABLE: str(os.getpid())},
                 start_new_session=True,  # Ctrl-C comes to us alone, and we pass it on once
             )
         if hasattr(os, "sched_setaffinity"):
@@ -94,7 +96,8 @@ def train_all(
 ) -> dict[str, str]:
     """Makes all trainings, as many at a time as there are slots. One that fails does not stop the others.
 
-    Ctrl-C and SIGTERM are passed on: each training saves its state, and the next call continues it.
+    Ctrl-C and SIGTERM are passed on: each training saves its state, and the next call continues it. So it does when
+    this process is killed.
 
     Args:
         command: what runs `pisr train`.
@@ -148,7 +151,7 @@ def machine_slots(count: int | None = None, device: str | None = None) -> list[S
     """
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     gpus = torch.cuda.device_count() if device is None else 0
-    count = count or gpus or max(len(cores) // 2, 1)
+    count = bounded(count, "--parallel") if count else gpus or max(len(cores) // 2, 1)
     return [
         Slot(
             # More slots than cores share them.

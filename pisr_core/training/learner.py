@@ -31,6 +31,8 @@ class Learner:
     Attributes:
         model: the model itself, without the wrappers of several processes.
         average: the exponential moving average of its weights and buffers, `None` when `ema` is 0.
+        gradient_norm: of the last step, before it was clipped. Zero in fp16, where the scaler leaves out a step whose
+            gradient is not finite.
     """
 
     def __init__(self, model: nn.Module, config: TrainConfig, accelerator: Accelerator) -> None:
@@ -48,6 +50,7 @@ class Learner:
         self.optimizer = build_optimizer(self.model, config)
         self.scheduler = build_scheduler(self.optimizer, config)
         self._forward, self._update = accelerator.prepare(self.model, self.optimizer)
+        self.gradient_norm = 0.0
 
     @property
     def evaluated(self) -> Any:
@@ -70,15 +73,17 @@ class Learner:
             batches: its micro-batches, `accumulate` of them.
 
         Returns:
-            The weighted loss terms of this process, averaged over the micro-batches. Where one is not finite, neither
-            are the weights from now on.
+            The weighted loss terms of this process, averaged over the micro-batches. Where one of them or
+            `gradient_norm` is not finite, neither are the weights from now on.
         """
         if self._compilation is None:
             losses = self._gradients(step, batches)
         else:
             losses = self._compilation.run(lambda: self._gradients(step, batches))
-        self._descend()
-        means = torch.stack(list(losses.values())).tolist()  # the step's only wait for the device
+        norm = self._descend()
+        *means, self.gradient_norm = torch.stack(
+            [*losses.values(), norm]
+        ).tolist()  # the step's only wait for the device
         return dict(zip(losses, means, strict=True))
 
     def _gradients(self, step: int, batches: Sequence[TrainingBatch]) -> dict[str, Tensor]:
@@ -100,15 +105,22 @@ class Learner:
             self.accelerator.backward(loss / self.config.accumulate)
         return losses
 
-    def _descend(self) -> None:
-        """Moves the weights along the gradients, and the schedule and the average after them."""
+    def _descend(self) -> Tensor:
+        """Moves the weights along the gradients, and the schedule and the average after them.
+
+        Returns:
+            `gradient_norm`.
+        """
         if self.config.clip_norm:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+            norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        else:
+            norm = nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
         self._update.step()
         self._update.zero_grad()
         self.scheduler.step()
         if self.average:
             self.average.update_parameters(self.model)
+        return torch.zeros_like(norm) if self.accelerator.scaler else norm
 
     def evaluating(self) -> AbstractContextManager[Any]:
         """For evaluations while training: `train.compile` is for its steps, else each of their sizes was compiled."""

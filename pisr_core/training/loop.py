@@ -6,7 +6,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ from pisr_core.errors import DataError, DeviceError, TrainingError
 from pisr_core.evaluation.evaluate import evaluate
 from pisr_core.runtime.atomic import written_whole
 from pisr_core.runtime.device import device_error
-from pisr_core.runtime.interruption import StopRequest
+from pisr_core.runtime.interruption import Stopped, StopRequest
 from pisr_core.runtime.locking import only_process
 from pisr_core.runtime.memory import TrainingMemory, TrainingMeter
 from pisr_core.runtime.parallel import Process
@@ -32,10 +32,6 @@ from pisr_core.weights.checkpoint import save_checkpoint
 
 RATE_STEPS = 50
 """Steps over which images a second are averaged."""
-
-
-class _Interrupted(BaseException):
-    """An evaluation was asked to stop."""
 
 
 @dataclass
@@ -104,8 +100,11 @@ class Trainer:
             return
         for step in range(self.progress.step + 1, self.config.train.steps + 1):
             try:
-                with self._state_kept():
+                with self._state_kept(), self._interruptible(stop):
                     batches = list(islice(self.batches, self.config.train.accumulate))
+            except Stopped:
+                self._close_step(stop)
+                return
             except DataError:
                 if stop.signal is None:
                     raise
@@ -137,6 +136,10 @@ class Trainer:
             self.audience.on_message("state saved; --resume continues from here")
         return stopping
 
+    def _interruptible(self, stop: StopRequest) -> AbstractContextManager[None]:
+        """For what leaves the learner as it is. Of several processes none may leave alone."""
+        return stop.at_once() if self.learner.accelerator.num_processes == 1 else nullcontext()
+
     def _is_due(self, every: int) -> bool:
         step = self.progress.step
         return step == self.config.train.steps or (every > 0 and step > 0 and step % every == 0)
@@ -166,31 +169,31 @@ class Trainer:
     def _check_finite(
         self, own: Mapping[str, float], averaged: Mapping[str, float], step: int, batches: Sequence[TrainingBatch]
     ) -> None:
-        """All processes stop together, for the main one would save what another one spoilt."""
-        if all(map(math.isfinite, averaged.values())):
+        """All processes stop together, for the main one would save what another one spoilt.
+
+        The loss of this step knows nothing of its gradient, which would spoil the state that is saved next.
+        """
+        norm = self.learner.gradient_norm
+        if all(map(math.isfinite, (norm, *averaged.values()))):
             return
-        broken = [f"{name} = {value}" for name, value in own.items() if not math.isfinite(value)]
+        values = {**own, "the gradient's norm": norm}
+        broken = [f"{name} = {value}" for name, value in values.items() if not math.isfinite(value)]
         if not broken:
             raise TrainingError(f"step {step}: the loss is not finite in another process, which names the images.")
-        names = [self.train_set[index].file_name for batch in batches for _, index in batch.keys]
+        names = [self.train_set.file_name(index) for batch in batches for _, index in batch.keys]
         raise TrainingError(
-            f"step {step}: the loss is not finite ({', '.join(broken)}) on the images {', '.join(names)}. "
-            f"Look at these images and their annotations, or start a new run with a lower train.lr, with "
-            f"train.clip_norm or with train.precision = 'no' (--weights {self.folder.last} keeps what was learned). "
-            f"The state of step {self._saved_step} is kept."
+            f"step {step}: the loss or its gradient is not finite ({', '.join(broken)}) on the images "
+            f"{', '.join(names)}. Look at these images and their annotations, or start a new run with a lower "
+            "train.lr, with train.clip_norm or with train.precision = 'no' "
+            f"(--weights {self.folder.last} keeps what was learned). The state of step {self._saved_step} is kept."
         )
 
     def _evaluate(self, stop: StopRequest) -> bool:
         """Returns whether it was made to its end. Several processes always do, for none could leave alone."""
         config, accelerator = self.config, self.learner.accelerator
 
-        def progress(done: int, total: int) -> None:
-            self.audience.on_evaluating(done, total)
-            if stop.signal is not None and accelerator.num_processes == 1:
-                raise _Interrupted
-
         try:
-            with self.learner.evaluating():
+            with self.learner.evaluating(), self._interruptible(stop):
                 result = evaluate(
                     self.learner.evaluated,
                     self.val_set,
@@ -199,11 +202,11 @@ class Trainer:
                     batch_size=self.images_at_once,
                     workers=config.data.workers,
                     limit=config.train.eval_images,
-                    progress=progress,
+                    progress=self.audience.on_evaluating,
                     process=Process(accelerator.process_index, accelerator.num_processes),
                     instances=False,  # AP takes longer than all other scores; `pisr eval` counts it
                 )
-        except _Interrupted:
+        except Stopped:
             return False
         self._note_scores(result.to_json())
         return True

@@ -21,6 +21,7 @@ STATE = Path("state", "training.pt")
 """Where the state lies in a run's folder."""
 
 FREE_SETTINGS = (
+    "data.timeout",
     "data.workers",
     "train.accumulate",
     "train.checkpointing",

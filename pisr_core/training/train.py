@@ -161,7 +161,7 @@ def _batches(
         accumulate=train.accumulate,
     )
     views = TrainingDataset(dataset, Augmentation(config.data), targets, train.seed)
-    return iter(training_loader(views, sampler, config.data.workers, accelerator.device))
+    return iter(training_loader(views, sampler, config.data.workers, accelerator.device, config.data.timeout))
 
 
 def _identity(config: Config, dataset: PanopticDataset) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def test_what_workers_get_can_be_pickled(custom_root):
     evaluation = evaluation_loader(dataset, CONFIG, 1, workers=0)
     training = training_loader(views(custom_root), StepSampler(5, 2, 3, 0), 0, CPU)
     for loader in (evaluation, training):
-        assert pickle.loads(pickle.dumps((loader.dataset, loader.collate_fn, loader.worker_init_fn)))
+        assert pickle.loads(pickle.dumps(loader.work)).result(0)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -55,11 +55,14 @@ class Boxes:
             torch.from_numpy(image.astype(np.uint8)),
             PanopticSegmentation(ids, segments),
             index,
-            f"{index}.png",
+            self.file_name(index),
         )
 
     def size(self, index):
         return 20, 20
+
+    def file_name(self, index):
+        return f"{index}.png"
 
 
 class Pixels(nn.Module):

@@ -1,7 +1,9 @@
 import fcntl
 import os
 import signal
+import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -21,6 +23,19 @@ signal.signal(signal.SIGTERM, stop)
 (folder / "metrics.jsonl").write_text('{"step": 3}\\n')
 time.sleep(60)
 """
+STUDIES = """
+import pathlib, sys
+from pisr_core.studies.processes import Slot, Training, train_all
+from pisr_core.training.state import RunFolder
+command = [sys.executable, "-c", sys.argv[2]]
+folder = pathlib.Path(sys.argv[1])
+train_all(command, [Training("a", RunFolder(folder), 5, (sys.argv[1],), ())], [Slot((0,))], print, print)
+"""
+ENDS_WITH_STUDY = """
+import pathlib, signal, sys, time
+from pisr_core.runtime.parents import end_with_named
+end_with_named(signal.SIGTERM)
+"""
 SLOTS = [Slot((next(iter(os.sched_getaffinity(0))),))]
 
 
@@ -38,6 +53,13 @@ def run(trainings, script, slots=SLOTS, on_progress=lambda training, step: None)
     command = [sys.executable, "-c", script]
     failures = train_all(command, trainings, slots, on_progress, lambda t: done.append(t.name))
     return failures, done
+
+
+def wait_until(condition, seconds=5):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_more_runs_than_slots_and_one_that_fails(tmp_path):
@@ -70,6 +92,15 @@ def test_interruption_lets_the_runs_save_and_starts_no_more(tmp_path):
         run(trainings, WAITS_FOR_SIGTERM, on_progress=interrupt)
     assert (tmp_path / "first" / "stopped").exists()
     assert not (tmp_path / "second").exists()
+
+
+def test_a_run_does_not_outlive_a_study_that_is_killed(tmp_path):
+    script = ENDS_WITH_STUDY + WAITS_FOR_SIGTERM
+    study = subprocess.Popen([sys.executable, "-c", STUDIES, tmp_path, script])
+    wait_until((tmp_path / "metrics.jsonl").exists, 60)
+    study.kill()
+    study.wait()
+    wait_until((tmp_path / "stopped").exists)
 
 
 def test_a_run_that_another_process_trains_is_left_alone(tmp_path):

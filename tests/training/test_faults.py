@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from tiny_training import CONFIG, TRAIN, Boxes, Pixels, assert_same_run, fake_evaluate, metrics, run, tiny_parts
-from torch.utils.data import dataloader
 
 from pisr_core.errors import DataError, DeviceError, OutputError, TrainingError
 from pisr_core.runtime.device import device_error
@@ -134,15 +134,52 @@ class DyingBoxes(Boxes):
 
 
 def test_a_dead_worker_loses_no_step(whole, tmp_path, monkeypatch):
-    quick = dataloader._MultiProcessingDataLoaderIter._try_get_data
-    monkeypatch.setattr(quick, "__defaults__", (0.1,))  # seconds between two looks at the workers
     dying = DyingBoxes(tmp_path / "reads", deadly=15)  # an image of the fourth step
     monkeypatch.setattr(trainer, "build_dataset", lambda config, split, root: dying)
-    with pytest.raises(DataError, match=r"data-loading process died.*--set data\.workers"):
+    with pytest.raises(DataError, match=r"working process died \(SIGKILL\) at \d.png.*--set data\.workers"):
         run(tmp_path, WITH_WORKER)
     assert saved(tmp_path).step == 3
     run(tmp_path, resume=True)  # without workers, which changes no number
     assert_same_run(whole, tmp_path)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_ctrl_c_is_obeyed_while_an_image_is_waited_for(whole, tmp_path, monkeypatch, workers):
+    class Slow(Boxes):
+        reads = 0
+
+        def __getitem__(self, index):
+            self.reads += 1
+            if self.reads == 15:  # of the fourth step
+                os.kill(main, signal.SIGINT)
+                time.sleep(60)
+            return super().__getitem__(index)
+
+    main, start = os.getpid(), time.monotonic()
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "build_dataset", lambda config, split, root: Slow())
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, replace(CONFIG, data=replace(CONFIG.data, workers=workers)))
+    assert time.monotonic() - start < 20 and saved(tmp_path).step == 3
+    run(tmp_path, resume=True)
+    assert_same_run(whole, tmp_path)
+
+
+IN_A_SMALL_MACHINE = (
+    *("unshare", "-Urm", "sh", "-c"),
+    "mount -t tmpfs -o size=64k tmpfs /dev/shm && ulimit -n 48 && $0 $@",
+)
+"""Runs a command where /dev/shm is as small as in a container, and few files may be open."""
+
+
+def test_training_in_a_small_machine(tmp_path):
+    if subprocess.run([*IN_A_SMALL_MACHINE, "true"], capture_output=True).returncode:
+        pytest.skip("this kernel lets nobody have file systems of their own")
+    script = Path(__file__).parents[1] / "shared" / "large_batches.py"
+    command = [*IN_A_SMALL_MACHINE, sys.executable, script, tmp_path]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stdout) == (0, "8\n"), result.stderr
+    assert saved(tmp_path).step == 8
 
 
 def test_workers_change_no_number(whole, tmp_path):
@@ -199,6 +236,39 @@ def test_out_of_memory_in_an_evaluation_keeps_the_step(whole, tmp_path, monkeypa
     with pytest.raises(DeviceError, match="step 3 is kept"):
         run(tmp_path)
     monkeypatch.setattr(loop, "evaluate", fake_evaluate)
+    run(tmp_path, resume=True)
+    assert_same_run(whole, tmp_path)
+
+
+class Overflow(torch.autograd.Function):
+    """A term of the loss that is zero and has no finite gradient."""
+
+    @staticmethod
+    def forward(context, value):
+        return value.new_zeros(())
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient.expand(4, 3, 3, 3) * torch.inf
+
+
+@pytest.mark.parametrize("step", [4, 8])  # after both a state is saved, before the second one weights too
+def test_a_gradient_that_is_not_finite_spoils_no_state(whole, tmp_path, monkeypatch, step):
+    calls, real = [], Pixels.losses
+
+    def losses(self, output, targets):
+        calls.append(1)
+        spoiled = Overflow.apply(self.backbone[0].weight) if len(calls) == 2 * step else 0
+        return {name: loss + spoiled for name, loss in real(self, output, targets).items()}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pixels, "losses", losses)
+        wanted = rf"step {step}: .* not finite \(the gradient's norm = inf\) on the images \d\.png.* step {step - 2} is"
+        with pytest.raises(TrainingError, match=wanted):
+            run(tmp_path)
+    state = read_state(tmp_path / "state" / "training.pt")
+    assert state.progress.step == step - 2
+    assert all(value.isfinite().all() for value in state.learner["model"].values())
     run(tmp_path, resume=True)
     assert_same_run(whole, tmp_path)
 

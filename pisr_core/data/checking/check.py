@@ -135,7 +135,8 @@ def check_data(
 
     copies = Copies()
     inspections: dict[int, Inspection] = {}
-    seen = parallel_map(inspect_pair, pairs, 1 if len(pairs) <= FEW_IMAGES else workers)
+    alone = len(pairs) <= FEW_IMAGES
+    seen = parallel_map(inspect_pair, pairs, 1 if alone else workers, lambda pair: str(pair.image_path))
     for done, (pair, inspection) in enumerate(zip(pairs, seen, strict=True), start=1):
         findings += inspection.findings
         if inspection.digest is not None:

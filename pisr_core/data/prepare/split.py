@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def write_split(
     finished = record.read()
     todo = [image for image in images if image.image_id not in finished or not (png_dir / image.png_name).is_file()]
     errors = []
-    results = parallel_map(partial(_write_or_error, png_dir=png_dir), todo, workers)
+    results = parallel_map(partial(_write_or_error, png_dir=png_dir), todo, workers, attrgetter("file_name"))
     for done, (image, result) in enumerate(zip(todo, results, strict=True), start=len(images) - len(todo) + 1):
         if isinstance(result, PisrError):
             errors.append(str(result))

@@ -62,6 +62,10 @@ class SceneDataset:
         """(H, W) of every scene in pixels."""
         return self._size
 
+    def file_name(self, index: int) -> str:
+        """The name that a scene would have as a file."""
+        return f"scene_{index:06d}.png"
+
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < self._length:
             raise IndexError(f"Scene {index} is outside 0 … {self._length - 1}.")
@@ -76,7 +80,7 @@ class SceneDataset:
             image=torch.from_numpy(picture).permute(2, 0, 1).contiguous(),
             panoptic=_annotate(ground, things, owners, self._difficulty.relative),
             image_id=index,
-            file_name=f"scene_{index:06d}.png",
+            file_name=self.file_name(index),
         )
 
 
