@@ -5,7 +5,7 @@ RUN useradd --create-home --uid 1000 pisr
 WORKDIR /opt/pisr
 
 # The dependencies are a layer of their own, so that a change of the code does not fetch them again.
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 # hadolint ignore=DL3013
 RUN mkdir pisr_core pisr_cli presets \
     && touch pisr_core/__init__.py pisr_cli/__init__.py \
