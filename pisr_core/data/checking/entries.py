@@ -20,7 +20,7 @@ from pisr_core.data.coco_json import (
 from pisr_core.data.coco_tables import ImageRecord
 from pisr_core.data.json_files import CURE, load_json
 from pisr_core.errors import DataError
-from pisr_core.structures import IGNORE_INDEX, Category
+from pisr_core.structures import MOST_CLASSES, Category
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,8 @@ class PanopticEntries:
                 self._add(Kind.NAME_REPEATED, f"categories {other} and {category.id} are both {category.name!r}")
             self.categories.setdefault(category.id, category)
             names.setdefault(category.name, category.id)
-        if not 1 <= len(entries) <= IGNORE_INDEX:
-            self._add(Kind.SPLIT_EMPTY, f"{len(entries)} categories; from 1 to {IGNORE_INDEX} can be used")
+        if not 1 <= len(entries) <= MOST_CLASSES:
+            self._add(Kind.SPLIT_EMPTY, f"{len(entries)} categories; from 1 to {MOST_CLASSES} can be used")
 
     def _read_images(self) -> None:
         entries = self.content["images"]

@@ -22,7 +22,7 @@ class Kind(Enum):
 
     JSON_BROKEN = ("json-broken", Severity.ERROR, "the JSON cannot be read", "export it again")
     FOLDER_MISSING = ("folder-missing", Severity.ERROR, "a folder is missing", "put it there")
-    SPLIT_EMPTY = ("split-empty", Severity.ERROR, "no images, no categories, or more than 255", "mend the JSON's lists")
+    SPLIT_EMPTY = ("split-empty", Severity.ERROR, "no images, no categories, or more than 65,535", "mend the JSON's lists")
     ENTRY_BROKEN = ("entry-broken", Severity.ERROR, "a key is missing or its value impossible", "mend the entry")
     NAME_OUTSIDE = ("name-outside", Severity.ERROR, "a file name leaves its folder", "use a relative name without '..'")
     ID_REPEATED = ("id-repeated", Severity.ERROR, "an id comes twice", "give each its own; --fix drops exact copies")
