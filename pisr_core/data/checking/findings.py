@@ -22,7 +22,12 @@ class Kind(Enum):
 
     JSON_BROKEN = ("json-broken", Severity.ERROR, "the JSON cannot be read", "export it again")
     FOLDER_MISSING = ("folder-missing", Severity.ERROR, "a folder is missing", "put it there")
-    SPLIT_EMPTY = ("split-empty", Severity.ERROR, "no images, no categories, or more than 65,535", "mend the JSON's lists")
+    SPLIT_EMPTY = (
+        "split-empty",
+        Severity.ERROR,
+        "no images, no categories, or more than 65,535",
+        "mend the JSON's lists",
+    )
     ENTRY_BROKEN = ("entry-broken", Severity.ERROR, "a key is missing or its value impossible", "mend the entry")
     NAME_OUTSIDE = ("name-outside", Severity.ERROR, "a file name leaves its folder", "use a relative name without '..'")
     ID_REPEATED = ("id-repeated", Severity.ERROR, "an id comes twice", "give each its own; --fix drops exact copies")
@@ -72,6 +77,12 @@ class Kind(Enum):
     EXIF_TURNED = ("exif-turned", Severity.NOTE, "EXIF turns the image; it is read as the annotation fits", "nothing")
     CROWD = ("crowd", Severity.NOTE, "crowd segments", "nothing; targets.ignore_crowd_… say how they train")
     AREA_MISSING = ("area-missing", Severity.NOTE, "area or bbox is absent; other tools ask for it", "--fix adds it")
+    PNG_ALPHA = (
+        "png-alpha",
+        Severity.NOTE,
+        "a panoptic PNG has an alpha channel, which is left out",
+        "nothing, or save RGB",
+    )
     IMAGE_EXTRA = ("image-extra", Severity.NOTE, "an image that no JSON lists", "nothing, or annotate it")
     PNG_EXTRA = ("png-extra", Severity.NOTE, "a PNG that no JSON names", "nothing, or list it")
     CLASS_UNUSED = ("class-unused", Severity.NOTE, "classes without a segment", "nothing, or take them out")

@@ -28,7 +28,9 @@ def hard_pixel_cross_entropy(
         weight: of each pixel.
         share: within (0, 1]; 1 averages over all.
     """
-    losses = (F.cross_entropy(logits, target, ignore_index=ignore_index(logits.shape[1]), reduction="none") * weight).flatten()
+    losses = (
+        F.cross_entropy(logits, target, ignore_index=ignore_index(logits.shape[1]), reduction="none") * weight
+    ).flatten()
     if share < 1:
         losses = losses.topk(max(1, int(share * losses.numel())), sorted=False).values
     return losses.mean()

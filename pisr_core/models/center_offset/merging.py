@@ -224,9 +224,7 @@ def center_offset_panoptic(
         config: thresholds; the smallest stuff is a share of the output's pixels.
     """
     logits = prediction.semantic.logits[index].float()
-    classes = [
-        (band.max(dim=0), band.logsumexp(dim=0)) for band in output_bands(logits, input_size, output_size)
-    ]
+    classes = [(band.max(dim=0), band.logsumexp(dim=0)) for band in output_bands(logits, input_size, output_size)]
     semantic = torch.cat([best.indices.to(class_dtype(len(logits))) for best, _ in classes])
     probability = torch.cat([(best.values - total).exp_() for best, total in classes])
     center = to_output_size(prediction.center_heatmap[index].float(), input_size, output_size)[0]

@@ -155,7 +155,9 @@ def test_class_map_of_many_classes():
     logits = torch.zeros(301, 8, 8)
     logits[300] = 9.0
     nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long), torch.zeros(0, 28, 28))
-    result = fpn_panoptic(logits, nothing, (32, 32), (32, 32), (), range(300), Config(merge=MergeConfig(stuff_area=0.9)))
+    result = fpn_panoptic(
+        logits, nothing, (32, 32), (32, 32), (), range(300), Config(merge=MergeConfig(stuff_area=0.9))
+    )
     assert (result.semantic == 299).all() and result.panoptic.segments[0].category == 299
     hidden = Config(merge=MergeConfig(stuff_area=0.99))
     logits[300, :4] = 0
