@@ -43,8 +43,8 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-RGB, RGBA = 2, 6
-"""Of PNG's colour types."""
+RGB, RGBA = bytes((8, 2)), bytes((8, 6))
+"""Bits and colour type in the header of PNGs that can hold segment ids."""
 
 PNG_COLOUR_TYPES = {0: "greyscale", 2: "RGB", 3: "palette", 4: "greyscale with alpha", 6: "RGB with alpha"}
 
@@ -82,6 +82,18 @@ def read_panoptic_png(path: Path) -> Int[np.ndarray, "H W"]:
         raise DataError(f"{path}: cannot be read ({error}). Export or download it again.") from error
 
 
+def write_panoptic_png(path: Path, ids: Int[np.ndarray, "H W"]) -> None:
+    """Segment ids in [0, 2²⁴) as a panoptic PNG; its folder is made when it is missing.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with written_whole(path, sync=False) as partial:
+        # Four bytes of an id, the lowest first, are R, G, B and one that is left out.
+        picture = Image.frombytes("RGB", ids.shape[::-1], ids.astype("<i4").tobytes(), "raw", "RGBX")
+        picture.save(partial, format="PNG")
+
+
 def check_png_header(path: Path, header: bytes) -> None:
     """Refuses all but 8-bit RGB (and RGBA) by the first 26 bytes, for Pillow turns 16 bits into 8 without a word.
 
@@ -90,8 +102,8 @@ def check_png_header(path: Path, header: bytes) -> None:
     """
     if len(header) < 26 or not header.startswith(PNG_SIGNATURE):
         raise DataError(f"{path}: is not a PNG file, or is cut off. Export or download it again.")
-    bits, colour_type = header[24], header[25]
-    if bits != 8 or colour_type not in (RGB, RGBA):
+    if header[24:26] not in (RGB, RGBA):
+        bits, colour_type = header[24], header[25]
         found = f"{bits}-bit {PNG_COLOUR_TYPES.get(colour_type, 'unknown')}"
         raise DataError(f"{path}: is a {found} PNG. Segment ids need 8-bit RGB: id = R + 256·G + 256²·B.")
 
@@ -217,10 +229,7 @@ class CocoPanopticWriter:
             raise ValueError(f"{entry.image['file_name']}: ids {sorted(unexplained)} of the map belong to no segment")
         path = self.png_dir / entry.png_name
         height, width = panoptic.ids.shape
-        with written_whole(path, sync=False) as partial:
-            # Four bytes of an id, the lowest first, are R, G, B and one that is left out.
-            picture = Image.frombytes("RGB", (width, height), panoptic.ids.astype("<i4").tobytes(), "raw", "RGBX")
-            picture.save(partial, format="PNG")
+        write_panoptic_png(path, panoptic.ids)
         entry.image |= {"width": width, "height": height}
         entry.segments = [self._segment_entry(s, runs, places[s.id]) for s in panoptic.segments if s.id in places]
         return path

@@ -23,7 +23,6 @@ from pisr_core.errors import DataError
 from pisr_core.pixel_runs import find_runs
 from pisr_core.structures import Category, PanopticSegmentation, Sample
 
-
 log = logging.getLogger(__name__)
 
 

@@ -13,10 +13,10 @@ Tail = tuple[str, ...]
 
 
 class FileFinder:
-    """Finds the files of a JSON's names in their folder.
+    r"""Finds the files of a JSON's names in their folder.
 
     A name that leads nowhere as it stands is looked for beside the JSON, and then by as many of its last parts as some
-    file below the folder has: `panoptic_train/x.png` is found as `x.png`, `a\\x.jpg` as `a/x.jpg` and `x.jpg` as
+    file below the folder has: `panoptic_train/x.png` is found as `x.png`, `a\x.jpg` as `a/x.jpg` and `x.jpg` as
     `x.JPG`. It must be the only file, and the only name, that ends so.
 
     Args:
@@ -62,6 +62,6 @@ class FileFinder:
 
 
 def _tails(parts: tuple[str, ...]) -> Iterator[Tail]:
-    """The parts, and what is left without the first, the first two …"""
+    """The parts, and what is left without one, two and more of them at the start."""
     small = tuple(part.casefold() for part in parts)
     return (small[start:] for start in range(len(small)))

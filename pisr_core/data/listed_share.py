@@ -47,7 +47,7 @@ class ListedShare:
         if 2 * self.unlisted > self.labelled:
             share = 100 * self.unlisted / self.labelled
             raise DataError(
-                f"{self.json_path}: {share:.0f} % of the labelled pixels of the {self.images} PNGs read so far have ids "
-                "that the JSON does not list. The whole set seems to have one fault, such as colours in BGR order: "
+                f"{self.json_path}: {share:.0f} % of the labelled pixels of the {self.images} PNGs read so far have "
+                "ids that the JSON does not list. The whole set seems to have one fault, such as colours in BGR order: "
                 "'pisr data check' names it, and mends what it can with --fix."
             )

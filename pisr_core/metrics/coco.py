@@ -192,7 +192,7 @@ class CocoAP:
         scores: Float[np.ndarray, " d"],
         outcomes: UInt8[np.ndarray, "s d"],
     ) -> Float[np.ndarray, "thresholds recalls things areas"]:
-        """Precisions of some classes by pycocotools, NaN where one has no instance; all images stand together as one."""
+        """Precisions of classes by pycocotools, NaN where one has no instance; all images stand together as one."""
         by_area = outcomes.reshape(len(self._areas), len(self._thresholds), -1)
         entries = []
         for category in things:

@@ -136,10 +136,7 @@ def test_what_is_read_is_counted_too(custom_root, caplog):
 
 
 def test_a_few_unlisted_ids_are_void(custom_root, caplog):
-    edit(
-        custom_root / "annotations/panoptic_train.json",
-        lambda content: content["annotations"][0].update(segments_info=[]),
-    )
+    edit(custom_root / "annotations/panoptic_train.json", lambda c: c["annotations"][0].update(segments_info=[]))
     dataset = build(custom_root)
     assert [len(dataset[index % 5].panoptic.segments) for index in range(20)] == [0, 2, 2, 2, 2] * 4
 

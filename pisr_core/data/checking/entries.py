@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pisr_core.data.checking.findings import Finding, Kind
+from pisr_core.data.checking.isthing import segments_isthing, settled_isthing
 from pisr_core.data.coco_json import (
+    ISTHING_CURE,
     is_inside,
     parse_annotation,
     parse_category,
@@ -113,8 +115,14 @@ class PanopticEntries:
         entries = self.content["categories"]
         self._known_categories = {value: 0 for value in self._values("categories", "id") if isinstance(value, int)}
         names: dict[str, int] = {}
+        of_segments = segments_isthing(self.content["annotations"])
         for position, entry in enumerate(entries):
             where = f"categories[{position}]"
+            settled = settled_isthing(entry, of_segments)
+            if settled is not None:
+                detail = f"{where} ({entry.get('name')}): {entry.get('isthing')!r} must be {settled}"
+                self._add(Kind.ISTHING_ODD, detail, "categories", position)
+                entry = entry | {"isthing": settled}
             try:
                 category = parse_category(entry, where)
             except DataError as error:
@@ -169,6 +177,8 @@ class PanopticEntries:
             users[annotation.file_name].append(annotation.image_id)
             self.annotations[annotation.image_id] = annotation
         self._add_shared_names(users, "annotations")
+        if self.images and self.categories and not self.content["annotations"]:
+            self._add(Kind.SPLIT_EMPTY, "no image has an annotation")
 
     def _annotation(self, entry: Any, position: int) -> AnnotationEntry | None:
         """The entry with those of its segments that can be used."""
@@ -218,7 +228,8 @@ class PanopticEntries:
             self._add(Kind.NAME_OUTSIDE, f"{key}[{position}]: {name!r}", key, position)
         else:
             named = f" ({name})" if isinstance(name, str) else ""
-            self._add(Kind.ENTRY_BROKEN, str(error).removesuffix(f" {CURE}") + named, key, position)
+            reason = str(error).removesuffix(f" {CURE}").removesuffix(f" {ISTHING_CURE}")
+            self._add(Kind.ENTRY_BROKEN, reason + named, key, position)
 
     def _add_shared_names(self, users: dict[str, list[int | str]], key: str) -> None:
         for name, ids in users.items():

@@ -278,7 +278,7 @@ def test_suggested_stuff_area_is_below_most_stuff():
 
 @pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.label)
 def test_the_documentation_has_every_kind(kind):
-    page = (Path(__file__).parents[2] / "docs" / "check.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "check.md").read_text(encoding="utf-8")
     assert f"| `{kind.label}` | {kind.severity} | {kind.meaning} | {kind.cure} |" in page
 
 
