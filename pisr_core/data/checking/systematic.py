@@ -122,8 +122,7 @@ def _listed_areas(infos: Infos, key: str) -> dict[int, int | float | None]:
     areas: dict[int, int | float | None] = {}
     for info in infos:
         area, before = info.get("area"), areas.get(info[key], 0)
-        known = isinstance(area, int | float) and before is not None
-        areas[info[key]] = area + before if known else None
+        areas[info[key]] = before + area if before is not None and isinstance(area, int | float) else None
     return areas
 
 
