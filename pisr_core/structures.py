@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Integer, UInt8
 from torch import Tensor
 
 from pisr_core.pixel_runs import find_runs
@@ -20,7 +20,20 @@ VOID_ID = 0
 """Segment id of unlabelled pixels, as in COCO's panoptic PNGs."""
 
 IGNORE_INDEX = 255
-"""Class of pixels without a semantic label."""
+"""Class of pixels without a semantic label, where classes fit into 8 bits."""
+
+MOST_CLASSES = 65_535
+"""That a dataset can have."""
+
+
+def ignore_index(num_classes: int) -> int:
+    """Class of pixels without a semantic label: 255, or where that is a class, `MOST_CLASSES`."""
+    return IGNORE_INDEX if num_classes <= IGNORE_INDEX else MOST_CLASSES
+
+
+def class_dtype(num_classes: int) -> torch.dtype:
+    """What holds the classes of a semantic map and `ignore_index`: uint8, or int32 where that is too small."""
+    return torch.uint8 if num_classes <= IGNORE_INDEX else torch.int32
 
 
 @dataclass(frozen=True)
@@ -85,11 +98,12 @@ class PanopticSegmentation:
         void = len(self.segments)
         return runs.paint(np.array([positions.get(i, void) for i in runs.present.tolist()], dtype=np.int64))
 
-    def semantic(self) -> UInt8[np.ndarray, "H W"]:
-        """(H, W) class of each pixel, `IGNORE_INDEX` for void (at most 255 classes)."""
-        runs = find_runs(self.ids)
+    def semantic(self, num_classes: int = IGNORE_INDEX) -> Integer[np.ndarray, "H W"]:
+        """(H, W) class of each pixel, `ignore_index` for void; of `class_dtype`."""
+        runs, void = find_runs(self.ids), ignore_index(num_classes)
         classes = {segment.id: segment.category for segment in self.segments}
-        return runs.paint(np.array([classes.get(i, IGNORE_INDEX) for i in runs.present.tolist()], dtype=np.uint8))
+        of_runs = torch.tensor([classes.get(i, void) for i in runs.present.tolist()], dtype=class_dtype(num_classes))
+        return runs.paint(of_runs.numpy())
 
 
 @dataclass(frozen=True)
@@ -98,11 +112,11 @@ class PanopticResult:
 
     Attributes:
         panoptic: the panoptic map with scored segments.
-        semantic: (H, W) uint8, the most probable class of each pixel before merging.
+        semantic: (H, W) of `class_dtype`, the most probable class of each pixel before merging.
     """
 
     panoptic: PanopticSegmentation
-    semantic: UInt8[np.ndarray, "H W"]
+    semantic: Integer[np.ndarray, "H W"]
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,11 @@ def check(
     ] = None,
     fix: Annotated[
         Path | None,
-        typer.Option(help="Write a new JSON with all mended that needs no decision; one split.", metavar="OUT.json"),
+        typer.Option(
+            help="Write a new JSON, and PNGs beside it where theirs are wrong, with all mended that needs no decision; "
+            "one split.",
+            metavar="OUT.json",
+        ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Read the headers only: sizes, no pixels.")] = False,
     limit: Annotated[int, typer.Option(min=0, help="Files of the first N images of a split; 0 for all.")] = 0,
@@ -149,7 +153,8 @@ def _show_changes(report: CheckReport, out: Path | None) -> None:
         say(f"  {count} × {change}")
     source = report.sources[0].paths
     messages.print(
-        f"Check it: pisr data check --annotations {out} --images {source.images_dir} --pngs {source.png_dir}",
+        f"Check it: pisr data check --annotations {out} --images {source.images_dir} "
+        f"--pngs {report.mended_pngs or source.png_dir}",
         markup=False,
         soft_wrap=True,
     )

@@ -21,6 +21,7 @@ from PIL import Image
 from pisr_core.data.coco_json import is_inside
 from pisr_core.data.coco_tables import AnnotationRecord, CocoPanopticFile, ImageRecord
 from pisr_core.data.images import BROKEN_IMAGE_ERRORS
+from pisr_core.data.listed_share import ListedShare
 from pisr_core.data.panoptic_json import read_panoptic_json
 from pisr_core.errors import DataError
 from pisr_core.pixel_runs import Runs, find_runs
@@ -42,6 +43,9 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+RGB, RGBA = bytes((8, 2)), bytes((8, 6))
+"""Bits and colour type in the header of PNGs that can hold segment ids."""
+
 PNG_COLOUR_TYPES = {0: "greyscale", 2: "RGB", 3: "palette", 4: "greyscale with alpha", 6: "RGB with alpha"}
 
 
@@ -57,18 +61,20 @@ def id_to_rgb(ids: Int[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def read_panoptic_png(path: Path) -> Int[np.ndarray, "H W"]:
-    """Segment ids of a panoptic PNG, (H, W) int32.
+    """Segment ids of a panoptic PNG, (H, W) int32; an alpha channel is left out, as by panopticapi.
 
     Raises:
-        DataError: the file is missing, truncated or no 8-bit RGB PNG.
+        DataError: the file is missing, truncated or no 8-bit RGB PNG, or its alpha says something.
     """
     try:
         with path.open("rb") as file:
             check_png_header(path, file.read(26))
             file.seek(0)
             with Image.open(file, formats=("PNG",)) as image:
-                # Four bytes a pixel, as Pillow holds them, are R + 256·G + 256²·B already, and a 255 above.
-                pixels = np.frombuffer(image.tobytes("raw", "RGBX"), "<i4")
+                # Four bytes a pixel, as Pillow holds them, are R + 256·G + 256²·B already, and above 255 or alpha.
+                pixels = np.frombuffer(image.tobytes("raw", "RGBA" if image.mode == "RGBA" else "RGBX"), "<i4")
+                if image.mode == "RGBA" and np.ptp(pixels >> 24):
+                    raise ValueError("its alpha differs from pixel to pixel, which segment ids do not tell")
                 return (pixels & 0xFFFFFF).reshape(image.height, image.width)
     except FileNotFoundError:
         raise DataError(f"{path}: no such panoptic PNG. Put it there or mend file_name in the JSON.") from None
@@ -76,35 +82,53 @@ def read_panoptic_png(path: Path) -> Int[np.ndarray, "H W"]:
         raise DataError(f"{path}: cannot be read ({error}). Export or download it again.") from error
 
 
+def write_panoptic_png(path: Path, ids: Int[np.ndarray, "H W"]) -> None:
+    """Segment ids in [0, 2²⁴) as a panoptic PNG; its folder is made when it is missing.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with written_whole(path, sync=False) as partial:
+        # Four bytes of an id, the lowest first, are R, G, B and one that is left out.
+        picture = Image.frombytes("RGB", ids.shape[::-1], ids.astype("<i4").tobytes(), "raw", "RGBX")
+        picture.save(partial, format="PNG")
+
+
 def check_png_header(path: Path, header: bytes) -> None:
-    """Refuses all but 8-bit RGB by the first 26 bytes, for Pillow turns 16 bits into 8 without a word.
+    """Refuses all but 8-bit RGB (and RGBA) by the first 26 bytes, for Pillow turns 16 bits into 8 without a word.
 
     Raises:
         DataError: another kind of PNG, or none.
     """
     if len(header) < 26 or not header.startswith(PNG_SIGNATURE):
         raise DataError(f"{path}: is not a PNG file, or is cut off. Export or download it again.")
-    bits, colour_type = header[24], header[25]
-    if (bits, colour_type) != (8, 2):
+    if header[24:26] not in (RGB, RGBA):
+        bits, colour_type = header[24], header[25]
         found = f"{bits}-bit {PNG_COLOUR_TYPES.get(colour_type, 'unknown')}"
         raise DataError(f"{path}: is a {found} PNG. Segment ids need 8-bit RGB: id = R + 256·G + 256²·B.")
 
 
-def read_segmentation(png_dir: Path, record: AnnotationRecord) -> PanopticSegmentation:
+def read_segmentation(path: Path, record: AnnotationRecord, share: ListedShare | None = None) -> PanopticSegmentation:
     """One annotation with areas counted from its PNG.
 
     Listed segments without pixels are dropped and pixels of unlisted ids become void, each with one warning.
 
+    Args:
+        path: the PNG.
+        record: what its ids stand for.
+        share: counts the unlisted pixels.
+
     Raises:
-        DataError: the PNG is missing or unreadable.
+        DataError: the PNG is missing or unreadable, or `share` has seen too much that is unlisted.
     """
-    path = png_dir / record.file_name
     ids = read_panoptic_png(path)
     runs = find_runs(ids)
     area_of = dict(zip(runs.present.tolist(), runs.areas.tolist(), strict=True))
     listed = {segment.id for segment in record.segments}
     unlisted = sorted(area_of.keys() - listed - {VOID_ID})
     empty = sorted(listed - area_of.keys())
+    if share is not None:
+        share.add(path, record, runs)
     if empty:
         log.warning("%s: segments %s of the JSON have no pixels in the PNG; they are left out.", path, empty)
     if unlisted:
@@ -205,10 +229,7 @@ class CocoPanopticWriter:
             raise ValueError(f"{entry.image['file_name']}: ids {sorted(unexplained)} of the map belong to no segment")
         path = self.png_dir / entry.png_name
         height, width = panoptic.ids.shape
-        with written_whole(path, sync=False) as partial:
-            # Four bytes of an id, the lowest first, are R, G, B and one that is left out.
-            picture = Image.frombytes("RGB", (width, height), panoptic.ids.astype("<i4").tobytes(), "raw", "RGBX")
-            picture.save(partial, format="PNG")
+        write_panoptic_png(path, panoptic.ids)
         entry.image |= {"width": width, "height": height}
         entry.segments = [self._segment_entry(s, runs, places[s.id]) for s in panoptic.segments if s.id in places]
         return path

@@ -21,6 +21,8 @@ LARGEST_ID = 2**31 - 1
 PLAIN_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)
 """Of files; such a name is inside of its folder on every system."""
 
+ISTHING_CURE = "'pisr data check --split NAME --fix OUT.json' writes it where it is clear what it shall be."
+
 
 def distinct_color(index: int) -> tuple[int, int, int]:
     """A stable RGB colour (0–255) for a class without one; successive indices differ clearly."""
@@ -72,10 +74,10 @@ def _text(entry: Any, key: str, where: str) -> str:
     return value
 
 
-def _flag(entry: Any, key: str, where: str) -> bool:
+def _flag(entry: Any, key: str, where: str, cure: str = CURE) -> bool:
     value = entry.get(key)
     if not isinstance(value, int) or value not in (0, 1):
-        raise DataError(f"{where}: '{key}' is {show(value)}, but must be 0 or 1. {CURE}")
+        raise DataError(f"{where}: '{key}' is {show(value)}, but must be 0 or 1. {cure}")
     return bool(value)
 
 
@@ -112,7 +114,7 @@ def parse_category(entry: Any, where: str) -> Category:
     if not 0 <= category_id <= LARGEST_ID:
         raise DataError(f"{where}: id {show(category_id)} is outside 0 to 2³¹ - 1. {CURE}")
     name = _text(entry, "name", where)
-    isthing = _flag(entry, "isthing", where)
+    isthing = _flag(entry, "isthing", where, ISTHING_CURE)
     color = _color(entry, where) if "color" in entry else distinct_color(category_id)
     group = _text(entry, "supercategory", where) if "supercategory" in entry else ""
     return Category(category_id, name, isthing, color, group)

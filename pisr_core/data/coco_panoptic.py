@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int
 
-from pisr_core.data.coco_files import AnnotationRecord, ImageRecord, read_panoptic_json, read_segmentation
+from pisr_core.data.coco_files import (
+    AnnotationRecord,
+    ImageRecord,
+    read_panoptic_json,
+    read_panoptic_png,
+    read_segmentation,
+)
+from pisr_core.data.file_finder import FileFinder
 from pisr_core.data.images import read_image
+from pisr_core.data.listed_share import FEWEST_IMAGES, ListedShare
+from pisr_core.data.sampling import spread_over
 from pisr_core.errors import DataError
+from pisr_core.pixel_runs import find_runs
 from pisr_core.structures import Category, PanopticSegmentation, Sample
+
+log = logging.getLogger(__name__)
 
 
 class CocoPanopticDataset:
-    """Images with panoptic annotations, read when asked for.
+    """Images with panoptic annotations, read when asked for. Where some have none, they are left out.
 
     Args:
         images_dir: folder of the images.
@@ -35,30 +49,51 @@ class CocoPanopticDataset:
         for folder in (self.images_dir, self.png_dir):
             if not folder.is_dir():
                 raise DataError(f"{folder}: no such folder, which {json_path.name} needs. Put it there.")
+        self._images = FileFinder(self.images_dir, json_path, self.file.images.file_names)
+        self._pngs = FileFinder(self.png_dir, json_path, self.file.annotations.file_names)
+        self._positions = self._usable_positions()
+        self._listed = ListedShare(json_path)
+
+    def _usable_positions(self) -> Int[np.ndarray, " usable"]:
+        """Of the annotated images in the JSON's list, or of all if none is annotated."""
+        annotated = self.file.annotations.annotated()
+        if annotated.all() or not annotated.any():
+            return np.arange(len(annotated))
+        bare = np.flatnonzero(~annotated)
+        log.info(
+            "%s: left out %d of %d images, which have no annotation, %s first.",
+            self.json_path,
+            len(bare),
+            len(annotated),
+            self.file.images.file_names[int(bare[0])],
+        )
+        return np.flatnonzero(annotated)
 
     def __len__(self) -> int:
-        return len(self.file.images)
+        return len(self._positions)
 
     def __getitem__(self, index: int) -> Sample:
-        image = self.file.images[index]
+        position = int(self._positions[index])
+        image = self.file.images[position]
         pixels = read_image(self.image_path(image), image.size)
-        annotation = self.file.annotations.of_image(index)
+        annotation = self.file.annotations.of_image(position)
         return Sample(pixels, self._panoptic(image, annotation), image.id, image.file_name)
 
     def _panoptic(self, image: ImageRecord, annotation: AnnotationRecord | None) -> PanopticSegmentation | None:
         if annotation is None:
             return None
-        panoptic = read_segmentation(self.png_dir, annotation)
+        path = self._pngs.path(annotation.file_name)
+        panoptic = read_segmentation(path, annotation, self._listed)
         if panoptic.ids.shape != image.size:
             raise DataError(
-                f"{self.png_dir / annotation.file_name}: the PNG has the size {panoptic.ids.shape}, but "
+                f"{path}: the PNG has the size {panoptic.ids.shape}, but "
                 f"{image.file_name} has {image.size} (height, width). Export the annotation again."
             )
         return panoptic
 
     def size(self, index: int) -> tuple[int, int]:
         """(H, W) of an image in pixels, from the JSON; reading the image checks it."""
-        return self.file.images.size(index)
+        return self.file.images.size(int(self._positions[index]))
 
     def file_name(self, index: int) -> str:
         """The name of an image in the JSON."""
@@ -66,17 +101,23 @@ class CocoPanopticDataset:
 
     def image_path(self, image: ImageRecord) -> Path:
         """Where an image lies."""
-        return self.images_dir / image.file_name
+        return self._images.path(image.file_name)
 
     def check_annotated(self) -> None:
-        """Raises `DataError` when an image has no annotation, as training needs."""
-        bare = np.flatnonzero(~self.file.annotations.annotated()).tolist()
-        if bare:
-            first = self.file.images[bare[0]].file_name
-            raise DataError(
-                f"{self.json_path}: {len(bare)} images have no annotation, {first} first. "
-                "Annotate them or take them out of the list of images."
-            )
+        """Looks at the annotations of a few images, spread over the dataset, before training starts.
+
+        Raises:
+            DataError: there are none, or most of what they hold is not in the JSON.
+        """
+        if not self.file.annotations:
+            raise DataError(f"{self.json_path}: no image has an annotation to learn from. Annotate them.")
+        listed = ListedShare(self.json_path)
+        for position in spread_over(self._positions.tolist(), FEWEST_IMAGES):
+            annotation = self.file.annotations.of_image(position)
+            assert annotation is not None
+            path = self._pngs.path(annotation.file_name)
+            listed.add(path, annotation, find_runs(read_panoptic_png(path)))
+        listed.check()
 
 
 class CityscapesDataset(CocoPanopticDataset):

@@ -32,7 +32,7 @@ from pisr_core.data.coco_json import (
 from pisr_core.data.coco_tables import NO_AREA, AnnotationTable, CocoPanopticFile, ImageTable, SegmentColumns
 from pisr_core.data.json_files import CURE, JsonList, load_json_lists
 from pisr_core.errors import DataError
-from pisr_core.structures import IGNORE_INDEX, VOID_ID, Category
+from pisr_core.structures import MOST_CLASSES, VOID_ID, Category
 
 ENTRIES_AT_ONCE = 1024
 """Decoded together; so many are objects at a time."""
@@ -124,8 +124,8 @@ def _categories(content: Any, path: Path) -> tuple[Category, ...]:
     parsed = [parse_category(entry, f"{path}: categories[{position}]") for position, entry in enumerate(entries)]
     categories = sorted(parsed, key=lambda category: category.id)
     check_unique([category.id for category in categories], f"{path}: category id")
-    if not 1 <= len(categories) <= IGNORE_INDEX:
-        raise DataError(f"{path}: has {len(categories)} categories; from 1 to {IGNORE_INDEX} can be used. {CURE}")
+    if not 1 <= len(categories) <= MOST_CLASSES:
+        raise DataError(f"{path}: has {len(categories)} categories; from 1 to {MOST_CLASSES} can be used. {CURE}")
     return tuple(categories)
 
 

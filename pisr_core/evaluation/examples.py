@@ -11,6 +11,7 @@ import torch
 from jaxtyping import UInt8
 
 from pisr_core.data.coco_files import read_panoptic_json, read_segmentation
+from pisr_core.data.file_finder import FileFinder
 from pisr_core.data.images import read_image
 from pisr_core.inference.mode import inference
 from pisr_core.inference.predict import predict_sample
@@ -76,13 +77,19 @@ def examples_of_files(
     """
     truths = read_panoptic_json(annotations_json)
     predictions = read_panoptic_json(predictions_json, reference=truths)
-    truth_dir = annotations_dir or annotations_json.with_suffix("")
-    prediction_dir = predictions_dir or predictions_json.with_suffix("")
+    truth_pngs = FileFinder(
+        annotations_dir or annotations_json.with_suffix(""), annotations_json, truths.annotations.file_names
+    )
+    predicted_pngs = FileFinder(
+        predictions_dir or predictions_json.with_suffix(""), predictions_json, predictions.annotations.file_names
+    )
+    images = FileFinder(images_dir, annotations_json, truths.images.file_names) if images_dir is not None else None
     for score in worst:
-        truth = read_segmentation(truth_dir, truths.annotations[score.image_id])
-        prediction = read_segmentation(prediction_dir, predictions.annotations[score.image_id])
+        annotated, predicted = (file.annotations[score.image_id] for file in (truths, predictions))
+        truth = read_segmentation(truth_pngs.path(annotated.file_name), annotated)
+        prediction = read_segmentation(predicted_pngs.path(predicted.file_name), predicted)
         image = None
-        if images_dir is not None:
-            pixels = read_image(images_dir / score.file_name, truth.ids.shape)
+        if images is not None:
+            pixels = read_image(images.path(score.file_name), truth.ids.shape)
             image = pixels.permute(1, 2, 0).contiguous().numpy()
         yield Example(score, image, truth, prediction)

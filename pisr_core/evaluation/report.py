@@ -77,11 +77,9 @@ def _add_comparison(page: Page, comparison: Comparison) -> None:
 
 
 def _add_confusion(page: Page, result: EvaluationResult) -> None:
-    counts = np.array(result.confusion.counts)
     names = [*(category.name for category in result.categories), NOTHING]
-    occurs = counts.sum(axis=0) + counts.sum(axis=1) > 0
-    occurs[-1] = True
-    picture = draw_confusion(counts[occurs][:, occurs], [name for name, o in zip(names, occurs, strict=True) if o])
+    occurring = sorted({*result.confusion.classes(), len(result.categories)})
+    picture = draw_confusion(result.confusion.table(occurring), [names[position] for position in occurring])
     page.heading("Which segments are taken for which")
     page.paragraph(
         "Each annotated segment counts once, for the predicted segment that covers most of it. The last row is for "

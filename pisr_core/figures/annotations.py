@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pisr_core.data.coco_files import read_panoptic_json, read_segmentation
+from pisr_core.data.file_finder import FileFinder
 from pisr_core.errors import DataError
 from pisr_core.structures import Category, PanopticSegmentation, Sample
 
@@ -26,7 +27,7 @@ class Annotations:
     def __init__(self, json_path: Path, png_dir: Path | None = None) -> None:
         file = read_panoptic_json(json_path)
         self.categories: tuple[Category, ...] = file.categories
-        self.png_dir = png_dir or json_path.with_suffix("")
+        self._pngs = FileFinder(png_dir or json_path.with_suffix(""), json_path, file.annotations.file_names)
         self._records = {
             _stem(image.file_name): file.annotations[image.id] for image in file.images if image.id in file.annotations
         }
@@ -40,11 +41,12 @@ class Annotations:
         record = self._records.get(_stem(sample.file_name))
         if record is None:
             return None
-        panoptic = read_segmentation(self.png_dir, record)
+        png_path = self._pngs.path(record.file_name)
+        panoptic = read_segmentation(png_path, record)
         annotated, size = panoptic.ids.shape, tuple(sample.image.shape[1:])
         if annotated != size:
             raise DataError(
-                f"{self.png_dir / record.file_name}: {annotated[0]}×{annotated[1]} pixels for "
+                f"{png_path}: {annotated[0]}×{annotated[1]} pixels for "
                 f"{sample.file_name} of {size[0]}×{size[1]}. Use the image that was annotated, at the same size."
             )
         return panoptic

@@ -12,6 +12,7 @@ from cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling import args as 
 from cityscapesscripts.helpers.labels import id2label, labels, name2label
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
+from scipy.sparse import csr_array
 
 from pisr_core.data.images import BROKEN_IMAGE_ERRORS, FORMATS
 from pisr_core.errors import DataError
@@ -197,7 +198,7 @@ class InstanceIoU:
         """Adds the state of another one."""
         self.state += state
 
-    def result(self, semantic: SemanticResult, confusion: Int[np.ndarray, "classes columns"]) -> SemanticResult:
+    def result(self, semantic: SemanticResult, confusion: csr_array) -> SemanticResult:
         """Adds the scores of all images so far to those of `MeanIoU`, whose pixel counts give the false positives."""
         predicted = confusion[:, :-1]
         per_class = [

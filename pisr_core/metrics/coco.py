@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -115,7 +115,7 @@ class CocoAP:
         self._evaluator = COCOeval()
         self._areas = self._evaluator.params.areaRng
         self._thresholds = self._evaluator.params.iouThrs
-        self._things = thing_ids(self.categories)
+        self._things = frozenset(thing_ids(self.categories))
         truths = np.zeros((len(self._areas), len(self.categories)), np.int64)
         self.state = DetectionState(truths, len(self._areas) * len(self._thresholds))
 
@@ -128,11 +128,10 @@ class CocoAP:
         instances, iou = self.source(image_id, overlaps, prediction)
         areas = overlaps.predicted_areas
         classes, scores, outcomes = [], [], []
-        for category in self._things:
+        present = {segment.category for segment in overlaps.prediction} | {i["category"] for i in instances}
+        for category in sorted(present.intersection(self._things)):
             true = [index for index, instance in enumerate(instances) if instance["category"] == category]
             found = [index for index, segment in enumerate(overlaps.prediction) if segment.category == category]
-            if not true and not found:
-                continue
             detections = [
                 {"id": index + 1, "score": overlaps.prediction[index].score, "area": int(areas[index])}
                 for index in found
@@ -168,7 +167,10 @@ class CocoAP:
 
     def result(self) -> InstanceResult:
         """The scores of all images so far."""
-        precision = self._precision()
+        classes, scores, outcomes = self.state.joined()
+        found = self._things.intersection(classes.tolist())
+        things = sorted(found.union(np.flatnonzero(self.state.truths.any(axis=0)).tolist()))
+        precision = self._precision(things, classes, scores, outcomes)
         at_50, at_75 = (precision[np.isclose(self._thresholds, threshold)] for threshold in (0.5, 0.75))
         ranges = dict(zip(self._evaluator.params.areaRngLbl, range(len(self._areas)), strict=True))
         everywhere = ranges["all"]
@@ -179,16 +181,21 @@ class CocoAP:
             ap_small=mean_percent(precision[..., ranges["small"]]),
             ap_medium=mean_percent(precision[..., ranges["medium"]]),
             ap_large=mean_percent(precision[..., ranges["large"]]),
-            per_class=self._by_class(precision[..., everywhere]),
-            per_class_ap50=self._by_class(at_50[..., everywhere]),
+            per_class=self._by_class(things, precision[..., everywhere]),
+            per_class_ap50=self._by_class(things, at_50[..., everywhere]),
         )
 
-    def _precision(self) -> Float[np.ndarray, "thresholds recalls things areas"]:
-        """Precisions by pycocotools, NaN where a class has no instance; all images stand together as one."""
-        classes, scores, outcomes = self.state.joined()
+    def _precision(
+        self,
+        things: Sequence[int],
+        classes: Int[np.ndarray, " d"],
+        scores: Float[np.ndarray, " d"],
+        outcomes: UInt8[np.ndarray, "s d"],
+    ) -> Float[np.ndarray, "thresholds recalls things areas"]:
+        """Precisions of classes by pycocotools, NaN where one has no instance; all images stand together as one."""
         by_area = outcomes.reshape(len(self._areas), len(self._thresholds), -1)
         entries = []
-        for category in self._things:
+        for category in things:
             chosen = classes == category
             for truths, of_area in zip(self.state.truths[:, category], by_area, strict=True):
                 entries.append(
@@ -200,7 +207,7 @@ class CocoAP:
                     }
                 )
         evaluator = COCOeval()
-        evaluator.params.imgIds, evaluator.params.catIds = [0], list(self._things)
+        evaluator.params.imgIds, evaluator.params.catIds = [0], list(things)
         evaluator.params.maxDets = [len(scores) + 1]  # the limit for an image was kept when it was added
         evaluator.evalImgs, evaluator._paramsEval = entries, evaluator.params
         with redirect_stdout(io.StringIO()):
@@ -208,8 +215,10 @@ class CocoAP:
         precision = evaluator.eval["precision"][..., 0]
         return np.where(precision < 0, np.nan, precision)
 
-    def _by_class(self, precision: Float[np.ndarray, "thresholds recalls things"]) -> tuple[float | None, ...]:
-        known = {category: mean_percent(precision[..., index]) for index, category in enumerate(self._things)}
+    def _by_class(
+        self, things: Sequence[int], precision: Float[np.ndarray, "thresholds recalls things"]
+    ) -> tuple[float | None, ...]:
+        known = {category: mean_percent(precision[..., index]) for index, category in enumerate(things)}
         return tuple(known.get(index) for index in range(len(self.categories)))
 
 

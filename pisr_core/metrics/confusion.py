@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +17,20 @@ class SegmentConfusion:
     """Counted segments of n classes.
 
     Attributes:
-        counts: (n + 1, n + 1). Cell (a, b) is the number of annotated segments of class a of which a predicted
-            segment of class b covers most; the last column is for those of which void covers most. The last row
-            is for predicted segments that cover most of no annotated one.
+        counts: cell (a, b) is the number of annotated segments of class a of which a predicted segment of class b
+            covers most; b = n is for those of which void covers most, a = n for predicted segments that cover most
+            of no annotated one. Cells of 0 are left out.
     """
 
-    counts: tuple[tuple[int, ...], ...]
+    counts: Mapping[tuple[int, int], int]
+
+    def classes(self) -> list[int]:
+        """Those that occur, and n if it does, ascending."""
+        return sorted({position for cell in self.counts for position in cell})
+
+    def table(self, classes: Sequence[int]) -> Int[np.ndarray, "c c"]:
+        """The counts of some classes as a matrix; n may be among them."""
+        return np.array([[self.counts.get((a, b), 0) for b in classes] for a in classes], np.int64)
 
 
 class Confusion:
@@ -31,28 +41,30 @@ class Confusion:
     predicted segment that no annotated one counted for is in the last row, unless PQ ignores it.
 
     Attributes:
-        state: the counts, (n + 1, n + 1); states of several processes add up.
+        num_classes: n.
+        state: the counts by cell; states of several processes add up.
     """
 
     def __init__(self, num_classes: int) -> None:
-        self.state: Int[np.ndarray, "rows columns"] = np.zeros((num_classes + 1, num_classes + 1), np.int64)
+        self.num_classes = num_classes
+        self.state: Counter[tuple[int, int]] = Counter()
 
     def update(self, overlaps: Overlaps, ignored: Bool[np.ndarray, " p"]) -> None:
         """Adds one image, of which PQ ignores some predictions."""
-        none = len(self.state) - 1
+        none = self.num_classes
         counted = ~overlaps.crowd & (overlaps.true_areas > 0)
         void_last = np.roll(overlaps.pixels[1:], -1, axis=1)
         covers = void_last[counted].argmax(axis=1)
         classes = np.append(overlaps.predicted_classes, none)
-        np.add.at(self.state, (overlaps.true_classes[counted], classes[covers]), 1)
+        self.state.update(zip(overlaps.true_classes[counted].tolist(), classes[covers].tolist(), strict=True))
         superfluous = ~ignored
         superfluous[covers[covers < len(superfluous)]] = False
-        np.add.at(self.state[none], overlaps.predicted_classes[superfluous], 1)
+        self.state.update((none, predicted) for predicted in overlaps.predicted_classes[superfluous].tolist())
 
-    def merge(self, state: Int[np.ndarray, "rows columns"]) -> None:
+    def merge(self, state: Counter[tuple[int, int]]) -> None:
         """Adds the state of another one."""
-        self.state += state
+        self.state.update(state)
 
     def result(self) -> SegmentConfusion:
         """The counts of all images so far."""
-        return SegmentConfusion(tuple(map(tuple, self.state.tolist())))
+        return SegmentConfusion(dict(self.state))

@@ -18,6 +18,7 @@ from pisr_core.data.coco_files import (
     read_panoptic_png,
 )
 from pisr_core.data.coco_tables import NO_AREA
+from pisr_core.data.file_finder import FileFinder
 from pisr_core.errors import DataError
 from pisr_core.metrics.overlaps import Overlaps, segment_overlaps
 from pisr_core.metrics.result import EvaluationResult
@@ -59,13 +60,17 @@ def evaluate_files(
     truths = read_panoptic_json(annotations_json)
     predictions = read_panoptic_json(predictions_json, reference=truths)
     _check_complete(predictions, truths, predictions_json)
-    truth_dir = annotations_dir or annotations_json.with_suffix("")
-    prediction_dir = predictions_dir or predictions_json.with_suffix("")
+    truth_pngs = FileFinder(
+        annotations_dir or annotations_json.with_suffix(""), annotations_json, truths.annotations.file_names
+    )
+    predicted_pngs = FileFinder(
+        predictions_dir or predictions_json.with_suffix(""), predictions_json, predictions.annotations.file_names
+    )
 
     def read(position: int) -> _Pair:
         predicted, annotated = (file.annotations.of_image(position) for file in (predictions, truths))
         assert predicted is not None and annotated is not None  # as was checked
-        return _read_pair(prediction_dir, predicted, truth_dir, annotated)
+        return _read_pair(predicted_pngs, predicted, truth_pngs, annotated)
 
     scores = Scores(truths.categories, instances, official_instances)
     positions = truths.annotations.positions()
@@ -91,16 +96,19 @@ _Pair = tuple[PanopticSegmentation, PanopticSegmentation, Overlaps]
 
 
 def _read_pair(
-    prediction_dir: Path, predicted: AnnotationRecord, truth_dir: Path, annotated: AnnotationRecord
+    predicted_pngs: FileFinder, predicted: AnnotationRecord, truth_pngs: FileFinder, annotated: AnnotationRecord
 ) -> _Pair:
     """One image's prediction and annotation, and what they share."""
-    prediction, truth = _read(prediction_dir, predicted), _read(truth_dir, annotated)
+    paths = predicted_pngs.path(predicted.file_name), truth_pngs.path(annotated.file_name)
+    prediction, truth = (
+        PanopticSegmentation(read_panoptic_png(path), record.segments)
+        for path, record in zip(paths, (predicted, annotated), strict=True)
+    )
     try:
         return prediction, truth, segment_overlaps(truth, prediction)
     except DataError as error:
         raise DataError(
-            f"{prediction_dir / predicted.file_name} against {truth_dir / annotated.file_name}: {error} "
-            "Write the PNG and its JSON from the same map."
+            f"{paths[0]} against {paths[1]}: {error} Write the PNG and its JSON from the same map."
         ) from None
 
 
@@ -113,10 +121,6 @@ def _check_complete(predictions: CocoPanopticFile, truths: CocoPanopticFile, pat
             f"first image {truths.images.ids[missing[0]]!r}. Predict every image, with an empty map where nothing is "
             "found."
         )
-
-
-def _read(png_dir: Path, record: AnnotationRecord) -> PanopticSegmentation:
-    return PanopticSegmentation(read_panoptic_png(png_dir / record.file_name), record.segments)
 
 
 def _count_wrong_areas(overlaps: Overlaps, listed: Int[np.ndarray, " t"]) -> int:

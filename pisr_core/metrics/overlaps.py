@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Int, Integer
 
 from pisr_core.errors import DataError
 from pisr_core.structures import VOID_ID, PanopticSegmentation, Segment
@@ -89,11 +89,11 @@ def segment_overlaps(truth: PanopticSegmentation, prediction: PanopticSegmentati
 
 
 def class_overlaps(
-    truth: PanopticSegmentation, semantic: UInt8[np.ndarray, "H W"], num_classes: int
+    truth: PanopticSegmentation, semantic: Integer[np.ndarray, "H W"], num_classes: int
 ) -> Int[np.ndarray, "rows columns"]:
     """(t + 1, n + 1) pixels of each annotated segment by class of a semantic map.
 
-    Row 0 stands for void; the last column for pixels whose value, such as `IGNORE_INDEX`, is no class.
+    Row 0 stands for void; the last column for pixels whose value, such as `ignore_index`, is no class.
     """
     true_ids, classes, lengths = _runs(truth.ids, semantic)
     rows = _positions(true_ids, truth.segments, "annotation")
@@ -102,8 +102,8 @@ def class_overlaps(
 
 
 def _runs(
-    first: Int[np.ndarray, "H W"], second: Int[np.ndarray, "H W"] | UInt8[np.ndarray, "H W"]
-) -> tuple[Int[np.ndarray, " runs"], Int[np.ndarray, " runs"] | UInt8[np.ndarray, " runs"], Int[np.ndarray, " runs"]]:
+    first: Int[np.ndarray, "H W"], second: Integer[np.ndarray, "H W"]
+) -> tuple[Int[np.ndarray, " runs"], Integer[np.ndarray, " runs"], Int[np.ndarray, " runs"]]:
     """Both maps' values, and the pixels, of each run of neighbours in which neither map changes.
 
     Neighbours mostly agree: what follows then works on runs, which are many times fewer than pixels.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Integer
 
 from pisr_core.metrics.cityscapes import CityscapesAP, InstanceIoU, is_cityscapes
 from pisr_core.metrics.coco import CocoAP, OfficialInstances, panoptic_instances
@@ -59,7 +59,7 @@ class Scores:
         file_name: str,
         prediction: PanopticSegmentation,
         truth: PanopticSegmentation,
-        semantic: UInt8[np.ndarray, "H W"] | None = None,
+        semantic: Integer[np.ndarray, "H W"] | None = None,
     ) -> None:
         """Adds one image.
 
@@ -82,7 +82,7 @@ class Scores:
         prediction: PanopticSegmentation,
         overlaps: Overlaps,
         truth: PanopticSegmentation,
-        semantic: UInt8[np.ndarray, "H W"] | None = None,
+        semantic: Integer[np.ndarray, "H W"] | None = None,
     ) -> None:
         """Adds one image whose overlaps are counted already; otherwise as `update`."""
         num_classes = len(self.categories)

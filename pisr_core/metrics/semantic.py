@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int
+from scipy.sparse import csr_array
 
-from pisr_core.errors import DataError
-from pisr_core.structures import IGNORE_INDEX, Segment
+from pisr_core.structures import Segment
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,14 @@ class MeanIoU:
     """A confusion matrix over the pixels that have a label.
 
     Attributes:
-        num_classes: number of classes, at most 255.
+        num_classes: number of classes.
         state: (classes, classes + 1) pixels by annotated and predicted class, the last column for pixels
-            without a prediction; states of several processes add up.
+            without a prediction; sparse, for of many classes few pairs occur. States of several processes add up.
     """
 
     def __init__(self, num_classes: int) -> None:
-        if num_classes > IGNORE_INDEX:
-            raise DataError(f"{num_classes} classes: semantic maps hold at most {IGNORE_INDEX}.")
         self.num_classes = num_classes
-        self.state: Int[np.ndarray, "classes columns"] = np.zeros((num_classes, num_classes + 1), np.int64)
+        self.state = csr_array((num_classes, num_classes + 1), dtype=np.int64)
 
     def update(self, truth: Sequence[Segment], pixels: Int[np.ndarray, "rows columns"]) -> None:
         """Adds one image.
@@ -55,15 +53,18 @@ class MeanIoU:
             truth: the t annotated segments.
             pixels: (t + 1, classes + 1) their pixels by predicted class, as `class_overlaps` counts them.
         """
-        np.add.at(self.state, [segment.category for segment in truth], pixels[1:])
+        segments, predicted = np.nonzero(pixels[1:])
+        annotated = np.array([segment.category for segment in truth], np.int64)[segments]
+        # Equal places add up.
+        self.state += csr_array((pixels[1:][segments, predicted], (annotated, predicted)), self.state.shape)
 
-    def merge(self, state: Int[np.ndarray, "classes columns"]) -> None:
+    def merge(self, state: csr_array) -> None:
         """Adds the state of another one."""
         self.state += state
 
     def result(self) -> SemanticResult:
         """The scores of all images so far."""
-        right = np.diag(self.state)
+        right = self.state.diagonal()
         union = self.state.sum(axis=1) + self.state[:, : self.num_classes].sum(axis=0) - right
         per_class = tuple(100 * int(r) / int(u) if u else None for r, u in zip(right, union, strict=True))
         scored = [iou for iou in per_class if iou is not None]

@@ -79,9 +79,10 @@ def frequent_mixups(result: EvaluationResult, limit: int = 12) -> list[Mixup]:
     """The pairs of different classes with the most segments."""
     names = [*(category.name for category in result.categories), NOTHING]
     counts = result.confusion.counts
-    cells = [(counts[a][b], a, b) for a in range(len(names)) for b in range(len(names)) if a != b and counts[a][b]]
+    cells = [(count, a, b) for (a, b), count in sorted(counts.items()) if a != b]
     mixups = []
     for count, a, b in sorted(cells, key=lambda cell: -cell[0])[:limit]:
-        share = 100 * count / sum(counts[a]) if a < len(result.categories) else None
+        annotated = sum(number for (row, _), number in counts.items() if row == a)
+        share = 100 * count / annotated if a < len(result.categories) else None
         mixups.append(Mixup(names[a], names[b], count, share))
     return mixups

@@ -45,10 +45,23 @@ def test_png_round_trip(tmp_path):
     assert ids.tolist() == [[0, 2**24 - 1]] and ids.dtype == np.int32
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "I;16"])
+@pytest.mark.parametrize("mode", ["L", "P", "LA", "I;16"])
 def test_pngs_of_another_mode_are_refused(tmp_path, mode):
     Image.new(mode, (4, 4)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match="a.png: is a .* PNG. Segment ids need 8-bit RGB"):
+        read_panoptic_png(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("alpha", [0, 128, 255])
+def test_an_alpha_channel_that_says_nothing_is_left_out(tmp_path, alpha):
+    pixels = np.array([[[1, 2, 3, alpha], [255, 255, 255, alpha]]], np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert read_panoptic_png(tmp_path / "a.png").tolist() == [[1 + 256 * 2 + 65536 * 3, 2**24 - 1]]
+
+
+def test_an_alpha_channel_that_says_something_is_refused(tmp_path):
+    Image.fromarray(np.array([[[1, 2, 3, 0], [1, 2, 3, 255]]], np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match="a.png: cannot be read .its alpha differs"):
         read_panoptic_png(tmp_path / "a.png")
 
 
@@ -70,7 +83,7 @@ def test_areas_are_counted_and_contradictions_mended(tmp_path, caplog):
     save_png(tmp_path / "a.png", [[5, 5, 6], [0, 5, 7]])
     record = AnnotationRecord("a.png", (Segment(5, 0, area=0), Segment(8, 1, area=0)))
     with caplog.at_level(logging.WARNING):
-        panoptic = read_segmentation(tmp_path, record)
+        panoptic = read_segmentation(tmp_path / "a.png", record)
     assert panoptic.ids.tolist() == [[5, 5, 0], [0, 5, 0]]
     assert panoptic.segments == (Segment(5, 0, area=3),)
     assert "segments [8]" in caplog.text and "ids [6, 7]" in caplog.text
@@ -88,7 +101,8 @@ def test_what_is_written_is_read_back(tmp_path):
         ("two", "sub/b.jpg", (2, 3)),
     ]
     for image_id in (1, "two"):
-        panoptic = read_segmentation(tmp_path / "p", file.annotations[image_id])
+        record = file.annotations[image_id]
+        panoptic = read_segmentation(tmp_path / "p" / record.file_name, record)
         assert (panoptic.ids == panoptic_map().ids).all()
         assert panoptic.segments == panoptic_map().segments
 

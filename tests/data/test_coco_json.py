@@ -78,7 +78,7 @@ MISTAKES = [
     ("annotations.0.segments_info.0.iscrowd", 2, "'iscrowd' is 2, but must be 0 or 1"),
     ("annotations.1", CONTENT["annotations"][0], "annotation of image 4 comes twice"),
     ("categories", [], "has 0 categories"),
-    ("categories", [{"id": i, "name": "x", "isthing": 0} for i in range(256)], "has 256 categories"),
+    ("categories", [{"id": i, "name": "x", "isthing": 0} for i in range(65_536)], "has 65536 categories"),
     ("categories.1.id", 7, "category id 7 comes twice"),
     ("categories.0.id", -1, "outside 0 to"),
     ("categories.0.isthing", None, "'isthing' is None"),

@@ -1,4 +1,6 @@
 import json
+import logging
+import pickle
 import shutil
 
 import numpy as np
@@ -93,12 +95,71 @@ def test_dataset_root(tmp_path, monkeypatch):
     assert str(dataset_root(None)) == "datasets"
 
 
-def test_training_needs_every_annotation(custom_root):
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_images_without_annotation_are_left_out_with_a_note(custom_root, caplog, split):
+    path = custom_root / f"annotations/panoptic_{split}.json"
+    edit(path, lambda content: content["annotations"].pop(1))
+    with caplog.at_level(logging.INFO):
+        dataset = build(custom_root, split)
+    names = [dataset[index].file_name for index in range(len(dataset))]
+    assert names == [f"{number}.png" for number in range(len(dataset) + 1) if number != 1]
+    assert f"left out 1 of {len(dataset) + 1} images, which have no annotation, 1.png first" in caplog.text
+
+
+def test_without_any_annotation_there_is_nothing_to_learn_but_something_to_predict(custom_root):
     for split in ("train", "val"):
-        edit(custom_root / f"annotations/panoptic_{split}.json", lambda content: content["annotations"].pop())
-    with pytest.raises(DataError, match="1 images have no annotation, 4.png first"):
+        edit(custom_root / f"annotations/panoptic_{split}.json", lambda content: content["annotations"].clear())
+    with pytest.raises(DataError, match="no image has an annotation to learn from"):
         build(custom_root)
-    assert build(custom_root, "val")[2].panoptic is None
+    assert len(build(custom_root, "val")) == 3 and build(custom_root, "val")[2].panoptic is None
+
+
+def exchange_red_and_blue(folder):
+    for path in folder.iterdir():
+        Image.fromarray(np.asarray(Image.open(path))[..., ::-1]).save(path)
+
+
+def test_training_on_pngs_whose_ids_are_not_listed_is_refused(custom_root):
+    exchange_red_and_blue(custom_root / "annotations/panoptic_train")
+    with pytest.raises(DataError, match="100 % of the labelled pixels of the 5 PNGs read so far .* 'pisr data check'"):
+        build(custom_root)
+
+
+def test_what_is_read_is_counted_too(custom_root, caplog):
+    """The images go bad after the first look at them."""
+    dataset = build(custom_root)
+    exchange_red_and_blue(custom_root / "annotations/panoptic_train")
+    for _ in range(3):
+        assert [sample.panoptic.segments for sample in dataset] == [()] * 5
+    with pytest.raises(DataError, match="labelled pixels of the 16 PNGs read so far"):
+        dataset[0]
+
+
+def test_a_few_unlisted_ids_are_void(custom_root, caplog):
+    edit(custom_root / "annotations/panoptic_train.json", lambda c: c["annotations"][0].update(segments_info=[]))
+    dataset = build(custom_root)
+    assert [len(dataset[index % 5].panoptic.segments) for index in range(20)] == [0, 2, 2, 2, 2] * 4
+
+
+@pytest.mark.parametrize(
+    ("png", "image"),
+    [
+        ("panoptic_train/{}.png", "train/{}.png"),
+        ("annotations/panoptic_train/{}.png", "datasets/mine/train/{}.png"),
+        ("panoptic_train\\{}.png", "train\\{}.png"),
+        ("{}.PNG", "{}.Png"),
+    ],
+)
+def test_names_as_exporters_write_them(custom_root, png, image):
+    def rename(content):
+        for number, (annotation, entry) in enumerate(zip(content["annotations"], content["images"], strict=True)):
+            annotation["file_name"], entry["file_name"] = png.format(number), image.format(number)
+
+    edit(custom_root / "annotations/panoptic_train.json", rename)
+    dataset = pickle.loads(pickle.dumps(build(custom_root)))
+    assert [(sample.image[0, 0, 0].item(), len(sample.panoptic.segments)) for sample in dataset] == [
+        (number, 2) for number in range(5)
+    ]
 
 
 def test_no_images(custom_root):

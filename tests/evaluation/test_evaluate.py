@@ -125,7 +125,7 @@ def score(rank, world_size):
     model = build_model(config, dataset.categories)
     result = evaluate(model, dataset, config.data, CPU, 1, 0, process=Process(rank, world_size))
     scores = result.to_json() | {
-        "confusion": result.confusion.counts,
+        "confusion": sorted([*cell, count] for cell, count in result.confusion.counts.items()),
         "worst": [s.mistaken_pixels for s in result.worst],
     }
     del scores["seconds"]

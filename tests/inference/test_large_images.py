@@ -92,7 +92,7 @@ def test_images_beyond_the_limits_have_maps_at_their_own_size(tmp_path, tiny_mod
     file = read_panoptic_json(out / "panoptic.json")
     for image, written in zip(file.images, report.written, strict=True):
         assert image.size == sizes[image.file_name]
-        found = read_segmentation(out / "panoptic", file.annotations[image.id])
+        found = read_segmentation(out / "panoptic" / file.annotations[image.id].file_name, file.annotations[image.id])
         assert found.ids.shape == image.size
         with Image.open(written.overlay) as picture:
             assert (picture.height, picture.width) == ((96, 128) if image.file_name == "a.png" else (40, 60))

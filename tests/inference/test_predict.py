@@ -51,7 +51,9 @@ def test_good_images_are_written_and_bad_ones_reported(tmp_path, tiny_model, pho
         ("a-2.jpg", (64, 40)),
     ]
     for image, written in zip(file.images, report.written, strict=True):
-        panoptic = read_segmentation(out / "panoptic", file.annotations[image.id])
+        panoptic = read_segmentation(
+            out / "panoptic" / file.annotations[image.id].file_name, file.annotations[image.id]
+        )
         assert panoptic.ids.shape == image.size
         assert len(panoptic.segments) == written.segments
         with Image.open(written.overlay) as picture:

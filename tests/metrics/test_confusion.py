@@ -11,7 +11,7 @@ def confusion():
         overlaps = segment_overlaps(truth, prediction)
         metric = Confusion(num_classes)
         metric.update(overlaps, match_segments(overlaps).ignored)
-        return metric.result().counts
+        return tuple(map(tuple, metric.result().table(range(num_classes + 1)).tolist()))
 
     return count
 

@@ -114,3 +114,20 @@ def test_images_without_a_prediction_are_named(tmp_path, truth):
     guess.write_text('{"annotations": []}')
     with pytest.raises(DataError, match="guess.json: 1 of 1 .* image 1"):
         evaluate_files(guess, truth)
+
+
+def test_many_classes_against_themselves(tmp_path, monkeypatch):
+    """5000 classes, of which the image has the first, the 256th and the last; a matrix of all pairs has 200 MB."""
+    write_files(tmp_path, "truth", np.array([[1, 2, 3]]), [(1, 1), (2, 1), (3, 1)])
+    content = json.loads((tmp_path / "truth.json").read_text())
+    content["categories"] = [{"id": i, "name": f"c{i}", "isthing": i % 2} for i in range(5000)]
+    for info, category in zip(content["annotations"][0]["segments_info"], (0, 255, 4999), strict=True):
+        info["category_id"] = category
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    result = evaluate_files(tmp_path / "truth.json", tmp_path / "truth.json")
+    assert (result.panoptic.all.pq, result.panoptic.all.n) == (100, 3) and result.semantic.miou == 100
+    assert result.instance.ap == pytest.approx(100) and result.instance.per_class[255] == pytest.approx(100)
+    assert result.confusion.counts == {(0, 0): 1, (255, 255): 1, (4999, 4999): 1}
+    monkeypatch.setattr("pisr_core.data.panoptic_json.MOST_CLASSES", 4999)
+    with pytest.raises(DataError, match="has 5000 categories; from 1 to 4999 can be used"):
+        evaluate_files(tmp_path / "truth.json", tmp_path / "truth.json")

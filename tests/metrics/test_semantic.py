@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from pisr_core.errors import DataError
 from pisr_core.metrics.overlaps import class_overlaps
 from pisr_core.metrics.semantic import MeanIoU
 
@@ -54,6 +53,20 @@ def test_scores_are_those_of_the_confusion_matrix_of_pixels(random_pair, categor
     assert metric.result().miou == pytest.approx(expected.mean())
 
 
-def test_more_classes_than_a_map_can_hold_are_refused():
-    with pytest.raises(DataError, match="255"):
-        MeanIoU(256)
+def test_classes_beyond_8_bits(segmentation):
+    """Three pixels of class 255 of which one is taken for class 299, one of class 299 and one of void."""
+    truth = segmentation(["11120"], (1, 255), (2, 299))
+    prediction = segmentation(["11222"], (1, 255), (2, 299))
+    semantic = prediction.semantic(300)
+    assert semantic.dtype == np.int32 and semantic.tolist() == [[255, 255, 299, 299, 299]]
+    assert truth.semantic(300).tolist() == [[255, 255, 255, 299, 65_535]]
+    metric = MeanIoU(300)
+    metric.update(truth.segments, class_overlaps(truth, semantic, 300))
+    result = metric.result()
+    assert result.per_class[255] == pytest.approx(100 * 2 / 3) and result.per_class[299] == 50
+    assert result.pixel_accuracy == 75 and set(result.per_class[:255]) == {None}
+
+
+def test_maps_of_few_classes_keep_8_bits(segmentation):
+    assert segmentation(["10"], (1, 254)).semantic(255).dtype == np.uint8
+    assert segmentation(["10"], (1, 254)).semantic(255).tolist() == [[254, 255]]

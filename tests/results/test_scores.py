@@ -25,7 +25,7 @@ def result():
         ),
         semantic=SemanticResult(55.0, 90.0, (70.0, 40.0, None), 35.0, 45.0, (None, 35.0, None)),
         instance=InstanceResult(15.0, 25.0, None, None, None, None, (None, 15.0, None), (None, 25.0, None)),
-        confusion=SegmentConfusion(((7, 1, 0, 1), (3, 4, 0, 1), (0, 0, 0, 0), (2, 0, 0, 0))),
+        confusion=SegmentConfusion({(0, 0): 7, (0, 1): 1, (0, 3): 1, (1, 0): 3, (1, 1): 4, (1, 3): 1, (3, 0): 2}),
         worst=(),
         images=4,
         seconds=1.0,

@@ -17,6 +17,8 @@ from pisr_core.data.checking.folders import Copies, extra_files, missing_folders
 from pisr_core.data.checking.inspection import Inspection, Pair, inspect_pair
 from pisr_core.data.checking.labels import differing_categories, label_findings
 from pisr_core.data.checking.mending import Mender
+from pisr_core.data.checking.pairing import SplitPairs
+from pisr_core.data.checking.pngs import mended_pngs, write_mended_png
 from pisr_core.data.checking.settings import Suggestion, suggest_settings
 from pisr_core.data.checking.splits import SplitSource
 from pisr_core.data.checking.statistics import DatasetStatistics
@@ -40,6 +42,7 @@ class CheckReport:
         images: how many were looked at.
         seconds: that it took.
         changes: what the mended JSON changes, if one was asked for.
+        mended_pngs: folder of the mended PNGs, if any were written.
     """
 
     sources: tuple[SplitSource, ...]
@@ -49,6 +52,7 @@ class CheckReport:
     images: int
     seconds: float
     changes: Counter[str] | None = None
+    mended_pngs: Path | None = None
 
     @property
     def errors(self) -> int:
@@ -91,6 +95,7 @@ class CheckReport:
             "statistics": self.statistics and self.statistics.to_json(),
             "settings": [suggestion.to_json() for suggestion in self.settings],
             "changes": self.changes,
+            "mended_pngs": str(self.mended_pngs) if self.mended_pngs else None,
         }
 
 
@@ -109,12 +114,13 @@ def check_data(
         workers: processes, 0 for one a core.
         limit: look at the files of the first so many images of each split, 0 for all.
         quick: read the headers of the files only: sizes and modes, no pixels, no statistics.
-        mend_into: write the JSON of the only split there, with all mended that can be.
+        mend_into: write the JSON of the only split there, with all mended that can be; mended PNGs go into the
+            folder of its name without `.json`.
         progress: called with (done, total) after each image.
 
     Raises:
         ConfigError: to mend, all pixels of one split must be seen.
-        DataError: `mend_into` exists already.
+        DataError: `mend_into` or its folder exists already.
         OutputError: it cannot be written.
     """
     if mend_into is not None:
@@ -123,15 +129,20 @@ def check_data(
     splits = [PanopticEntries(source.paths.json_path, source.name) for source in sources]
     statistics = DatasetStatistics({k: c for entries in reversed(splits) for k, c in entries.categories.items()})
     findings: list[Finding] = list(differing_categories(splits))
+    paired = [SplitPairs(source, entries) for source, entries in zip(sources, splits, strict=True)]
     pairs: list[Pair] = []
-    for source, entries in zip(sources, splits, strict=True):
-        findings += entries.findings
-        findings += label_findings(entries, source.paths.png_dir)
-        findings += unannotated_images(source, entries)
-        gaps = list(missing_folders(source))
+    for split in paired:
+        findings += split.entries.findings
+        findings += label_findings(split.entries, split.source.paths.png_dir)
+        findings += unannotated_images(split)
+        gaps = list(missing_folders(split.source))
         findings += gaps
-        pairs += [] if gaps else _pairs(source, entries, limit, quick)
-    findings += extra_files(sources, splits)
+        if not gaps:
+            if not quick:
+                split.diagnose(workers)
+            findings += split.findings
+            pairs += split.pairs(limit, quick)
+    findings += extra_files(paired)
 
     copies = Copies()
     inspections: dict[int, Inspection] = {}
@@ -149,35 +160,33 @@ def check_data(
         if progress is not None:
             progress(done, len(pairs))
 
-    changes = None
+    changes, mended_pngs = None, None
     if mend_into is not None:
-        changes = _write_mended(Mender(splits[0], findings, inspections), mend_into)
+        mender = Mender(splits[0], findings, inspections, paired[0].names)
+        mended_pngs = _write_mended(mender, paired[0], mend_into, workers)
+        changes = mender.changes
     order = {kind: position for position, kind in enumerate(Kind)}
     findings.sort(key=lambda finding: order[finding.kind])
     settings = () if quick else suggest_settings(statistics)
     seconds = time.perf_counter() - start
     return CheckReport(
-        tuple(sources), tuple(findings), None if quick else statistics, settings, len(pairs), seconds, changes
+        tuple(sources),
+        tuple(findings),
+        None if quick else statistics,
+        settings,
+        len(pairs),
+        seconds,
+        changes,
+        mended_pngs,
     )
 
 
-def unannotated_images(source: SplitSource, entries: PanopticEntries) -> Iterator[Finding]:
+def unannotated_images(split: SplitPairs) -> Iterator[Finding]:
     """Images that no annotation names."""
-    for position, image in entries.images.items():
-        if image.id not in entries.annotated:
-            path = str(source.image_path(image.file_name))
-            yield Finding(Kind.ANNOTATION_MISSING, source.name, path, f"id {image.id!r}", ("images", position))
-
-
-def _pairs(source: SplitSource, entries: PanopticEntries, limit: int, quick: bool) -> list[Pair]:
-    images = list(entries.images.items())[: limit or None]
-    pairs = []
-    for position, image in images:
-        annotation = entries.annotations.get(image.id)
-        png_path = source.paths.png_dir / annotation.file_name if annotation else None
-        image_path = source.image_path(image.file_name)
-        pairs.append(Pair(source.name, position, image_path, image.size, png_path, annotation, quick))
-    return pairs
+    for position, image in split.entries.images.items():
+        if image.id not in split.entries.annotated:
+            path = str(split.images[position])
+            yield Finding(Kind.ANNOTATION_MISSING, split.source.name, path, f"id {image.id!r}", ("images", position))
 
 
 def _check_mendable(sources: Sequence[SplitSource], limit: int, quick: bool, out: Path) -> None:
@@ -185,14 +194,23 @@ def _check_mendable(sources: Sequence[SplitSource], limit: int, quick: bool, out
         raise ConfigError("--fix mends one JSON at a time: name one --split.")
     if limit or quick:
         raise ConfigError("--fix needs to see all pixels: leave out --limit and --quick.")
-    if out.exists():
-        raise DataError(f"{out}: exists already. Name another file for --fix; nothing is mended in place.")
+    if not out.suffix:
+        raise ConfigError(f"--fix {out}: name a file that ends in .json; mended PNGs get the folder of that name.")
+    for path in (out, out.with_suffix("")):
+        if path.exists():
+            raise DataError(f"{path}: exists already. Name another file for --fix; nothing is mended in place.")
 
 
-def _write_mended(mender: Mender, out: Path) -> Counter[str]:
+def _write_mended(mender: Mender, split: SplitPairs, out: Path, workers: int) -> Path | None:
+    """Writes the JSON, and where the PNGs' ids are others, all PNGs that it names; the folder of these."""
     if any(finding.kind is Kind.JSON_BROKEN for finding in mender.entries.findings):
         raise DataError(f"{mender.entries.path}: cannot be mended, for its lists cannot be read. Export it again.")
     content = mender.mended()
     with written_whole(out) as part:
         part.write_text(json.dumps(content), encoding="utf-8")
-    return mender.changes
+    if split.reading is None:
+        return None
+    pngs = list(mended_pngs(split, content["annotations"], out.with_suffix("")))
+    mended = sum(parallel_map(write_mended_png, pngs, 1 if len(pngs) <= FEW_IMAGES else workers))
+    mender.changes[f"PNGs: ids corrected ({split.reading.meaning})"] += mended
+    return out.with_suffix("")

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pisr_core.data.checking.findings import Finding, Kind
+from pisr_core.data.checking.isthing import segments_isthing, settled_isthing
 from pisr_core.data.coco_json import (
+    ISTHING_CURE,
     is_inside,
     parse_annotation,
     parse_category,
@@ -20,7 +22,7 @@ from pisr_core.data.coco_json import (
 from pisr_core.data.coco_tables import ImageRecord
 from pisr_core.data.json_files import CURE, load_json
 from pisr_core.errors import DataError
-from pisr_core.structures import IGNORE_INDEX, Category
+from pisr_core.structures import MOST_CLASSES, Category
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,14 @@ class PanopticEntries:
         entries = self.content["categories"]
         self._known_categories = {value: 0 for value in self._values("categories", "id") if isinstance(value, int)}
         names: dict[str, int] = {}
+        of_segments = segments_isthing(self.content["annotations"])
         for position, entry in enumerate(entries):
             where = f"categories[{position}]"
+            settled = settled_isthing(entry, of_segments)
+            if settled is not None:
+                detail = f"{where} ({entry.get('name')}): {entry.get('isthing')!r} must be {settled}"
+                self._add(Kind.ISTHING_ODD, detail, "categories", position)
+                entry = entry | {"isthing": settled}
             try:
                 category = parse_category(entry, where)
             except DataError as error:
@@ -127,8 +135,8 @@ class PanopticEntries:
                 self._add(Kind.NAME_REPEATED, f"categories {other} and {category.id} are both {category.name!r}")
             self.categories.setdefault(category.id, category)
             names.setdefault(category.name, category.id)
-        if not 1 <= len(entries) <= IGNORE_INDEX:
-            self._add(Kind.SPLIT_EMPTY, f"{len(entries)} categories; from 1 to {IGNORE_INDEX} can be used")
+        if not 1 <= len(entries) <= MOST_CLASSES:
+            self._add(Kind.SPLIT_EMPTY, f"{len(entries)} categories; from 1 to {MOST_CLASSES} can be used")
 
     def _read_images(self) -> None:
         entries = self.content["images"]
@@ -169,6 +177,8 @@ class PanopticEntries:
             users[annotation.file_name].append(annotation.image_id)
             self.annotations[annotation.image_id] = annotation
         self._add_shared_names(users, "annotations")
+        if self.images and self.categories and not self.content["annotations"]:
+            self._add(Kind.SPLIT_EMPTY, "no image has an annotation")
 
     def _annotation(self, entry: Any, position: int) -> AnnotationEntry | None:
         """The entry with those of its segments that can be used."""
@@ -218,7 +228,8 @@ class PanopticEntries:
             self._add(Kind.NAME_OUTSIDE, f"{key}[{position}]: {name!r}", key, position)
         else:
             named = f" ({name})" if isinstance(name, str) else ""
-            self._add(Kind.ENTRY_BROKEN, str(error).removesuffix(f" {CURE}") + named, key, position)
+            reason = str(error).removesuffix(f" {CURE}").removesuffix(f" {ISTHING_CURE}")
+            self._add(Kind.ENTRY_BROKEN, reason + named, key, position)
 
     def _add_shared_names(self, users: dict[str, list[int | str]], key: str) -> None:
         for name, ids in users.items():

@@ -22,10 +22,21 @@ class Kind(Enum):
 
     JSON_BROKEN = ("json-broken", Severity.ERROR, "the JSON cannot be read", "export it again")
     FOLDER_MISSING = ("folder-missing", Severity.ERROR, "a folder is missing", "put it there")
-    SPLIT_EMPTY = ("split-empty", Severity.ERROR, "no images, no categories, or more than 255", "mend the JSON's lists")
+    SPLIT_EMPTY = (
+        "split-empty",
+        Severity.ERROR,
+        "no images, no annotations, no categories, or more than 65,535",
+        "mend the JSON's lists",
+    )
     ENTRY_BROKEN = ("entry-broken", Severity.ERROR, "a key is missing or its value impossible", "mend the entry")
     NAME_OUTSIDE = ("name-outside", Severity.ERROR, "a file name leaves its folder", "use a relative name without '..'")
     ID_REPEATED = ("id-repeated", Severity.ERROR, "an id comes twice", "give each its own; --fix drops exact copies")
+    ISTHING_ODD = (
+        "isthing-odd",
+        Severity.ERROR,
+        "isthing is no 0 or 1, but what it shall be is clear",
+        "--fix writes it",
+    )
     CATEGORY_UNKNOWN = ("category-unknown", Severity.ERROR, "a category_id is not listed", "add it to categories")
     CATEGORIES_DIFFER = (
         "categories-differ",
@@ -36,8 +47,26 @@ class Kind(Enum):
     IMAGE_MISSING = ("image-missing", Severity.ERROR, "a listed image is missing", "put it there, or --fix")
     IMAGE_BROKEN = ("image-broken", Severity.ERROR, "an image cannot be read", "replace or remove it")
     IMAGE_SIZE = ("image-size", Severity.ERROR, "image and JSON differ in size", "use the image that was annotated")
-    ANNOTATION_MISSING = ("annotation-missing", Severity.ERROR, "an image has no annotation", "annotate it, or --fix")
     ANNOTATION_ORPHAN = ("annotation-orphan", Severity.ERROR, "its image is not listed", "list the image, or --fix")
+    CHANNELS_SWAPPED = (
+        "channels-swapped",
+        Severity.ERROR,
+        "the PNGs' colours are in BGR order",
+        "--fix writes mended PNGs; OpenCV writes BGR, so turn colours around before it",
+    )
+    IDS_SHIFTED = ("ids-shifted", Severity.ERROR, "the PNGs' ids are off by one", "--fix writes mended PNGs")
+    CATEGORY_IDS = (
+        "category-ids",
+        Severity.ERROR,
+        "the PNGs hold category ids in place of segment ids",
+        "--fix mends PNGs with one segment a category; export the others again",
+    )
+    PNG_EXCHANGED = (
+        "png-exchanged",
+        Severity.ERROR,
+        "the PNGs belong to other images than their names say",
+        "--fix writes the right names",
+    )
     PNG_MISSING = ("png-missing", Severity.ERROR, "a panoptic PNG is missing", "put it there, or --fix")
     PNG_BROKEN = ("png-broken", Severity.ERROR, "a panoptic PNG cannot be read", "export it again")
     PNG_MODE = ("png-mode", Severity.ERROR, "a panoptic PNG is not 8-bit RGB", "save ids as R + 256·G + 65536·B")
@@ -47,6 +76,12 @@ class Kind(Enum):
         Severity.ERROR,
         "ids of the PNG are not in the JSON: void in training, refused by eval",
         "list them in segments_info, or make their pixels 0",
+    )
+    ANNOTATION_MISSING = (
+        "annotation-missing",
+        Severity.WARNING,
+        "an image has no annotation: it is left out",
+        "annotate it, or --fix",
     )
     SEGMENT_EMPTY = ("segment-empty", Severity.WARNING, "a listed segment has no pixels", "drop it: --fix")
     AREA_WRONG = ("area-wrong", Severity.WARNING, "area is not the number of pixels", "--fix counts it")
@@ -70,8 +105,20 @@ class Kind(Enum):
     )
     NUMBER_INVALID = ("number-invalid", Severity.WARNING, "NaN or Infinity, which JSON does not have", "write a number")
     EXIF_TURNED = ("exif-turned", Severity.NOTE, "EXIF turns the image; it is read as the annotation fits", "nothing")
+    NAME_ELSEWHERE = (
+        "name-elsewhere",
+        Severity.NOTE,
+        "a file lies elsewhere than its name says; it is found",
+        "nothing, or --fix writes the right name",
+    )
     CROWD = ("crowd", Severity.NOTE, "crowd segments", "nothing; targets.ignore_crowd_… say how they train")
     AREA_MISSING = ("area-missing", Severity.NOTE, "area or bbox is absent; other tools ask for it", "--fix adds it")
+    PNG_ALPHA = (
+        "png-alpha",
+        Severity.NOTE,
+        "a panoptic PNG has an alpha channel, which is left out",
+        "nothing, or save RGB",
+    )
     IMAGE_EXTRA = ("image-extra", Severity.NOTE, "an image that no JSON lists", "nothing, or annotate it")
     PNG_EXTRA = ("png-extra", Severity.NOTE, "a PNG that no JSON names", "nothing, or list it")
     CLASS_UNUSED = ("class-unused", Severity.NOTE, "classes without a segment", "nothing, or take them out")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from pisr_core.data.checking.entries import PanopticEntries
 from pisr_core.data.checking.findings import Finding, Kind
+from pisr_core.data.checking.pairing import SplitPairs
 from pisr_core.data.checking.splits import SplitSource
 from pisr_core.data.coco_json import is_inside
 
@@ -21,15 +21,18 @@ def missing_folders(source: SplitSource) -> Iterator[Finding]:
             yield Finding(Kind.FOLDER_MISSING, source.name, str(folder))
 
 
-def extra_files(sources: Sequence[SplitSource], splits: Sequence[PanopticEntries]) -> Iterator[Finding]:
+def extra_files(splits: Sequence[SplitPairs]) -> Iterator[Finding]:
     """Images and PNGs in the folders that no split names; splits may share folders."""
     images, pngs = set(), set()
-    for source, entries in zip(sources, splits, strict=True):
+    for split in splits:
+        source, entries = split.source, split.entries
         images |= {source.image_path(name) for name in entries.image_names if is_inside(name)}
         pngs |= {source.paths.png_dir / name for name in entries.png_names if is_inside(name)}
+        images |= set(split.images.values())
+        pngs |= set(split.pngs.values())
     endings = set(Image.registered_extensions())
     seen: set[Path] = set()
-    for source in sources:
+    for source in (split.source for split in splits):
         for folder, known, kind in (
             (source.paths.png_dir, pngs, Kind.PNG_EXTRA),
             (source.paths.images_dir, images, Kind.IMAGE_EXTRA),

@@ -6,7 +6,7 @@ import hashlib
 import io
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from pisr_core.data.checking.entries import AnnotationEntry
 from pisr_core.data.checking.findings import Finding, Kind
 from pisr_core.data.checking.segments import SegmentShapes, measure_segments
-from pisr_core.data.coco_files import PNG_SIGNATURE, check_png_header, read_panoptic_png
+from pisr_core.data.checking.systematic import Reading
+from pisr_core.data.coco_files import PNG_SIGNATURE, RGB, RGBA, check_png_header, read_panoptic_png
 from pisr_core.data.images import BROKEN_IMAGE_ERRORS, FORMATS, TURNED, read_image
 from pisr_core.errors import DataError
 from pisr_core.structures import VOID_ID
@@ -36,6 +37,7 @@ class Pair:
         png_path: its panoptic PNG, if it is annotated.
         annotation: what the JSON says of the PNG.
         quick: read the headers only.
+        reading: what the PNG's ids are, if not segment ids.
     """
 
     split: str
@@ -45,6 +47,7 @@ class Pair:
     png_path: Path | None
     annotation: AnnotationEntry | None
     quick: bool = False
+    reading: Reading | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ class _Inspector:
         shapes = self._png() if self.pair.png_path is not None else None
         if shapes is not None and shapes.size not in (self.pair.size, image_size):
             shapes = None  # the PNG of another image: all its segments would be wrong
+        if shapes is not None and self.pair.reading is not None:
+            shapes = self._read_anew(shapes, self.pair.reading)
         if shapes is not None:
             self._segments(shapes)
         return Inspection(tuple(self.findings), digest, image_size, shapes)
@@ -142,6 +147,8 @@ class _Inspector:
             with path.open("rb") as file:
                 header = file.read(26)
             check_png_header(path, header)
+            if header[24:] == RGBA:
+                self._add(Kind.PNG_ALPHA, path)
             if self.pair.quick:
                 with Image.open(path, formats=("PNG",)) as image:
                     self._compare_png(path, (image.height, image.width))
@@ -150,7 +157,7 @@ class _Inspector:
         except FileNotFoundError:
             self._add(Kind.PNG_MISSING, path)
         except (DataError, *BROKEN_IMAGE_ERRORS) as error:
-            other_mode = len(header) == 26 and header.startswith(PNG_SIGNATURE) and header[24:] != bytes((8, 2))
+            other_mode = len(header) == 26 and header.startswith(PNG_SIGNATURE) and header[24:] not in (RGB, RGBA)
             is_empty = isinstance(error, DataError) and not header
             detail = "is empty (0 bytes)" if is_empty else str(error)
             self._add(Kind.PNG_MODE if other_mode else Kind.PNG_BROKEN, path, detail)
@@ -158,6 +165,16 @@ class _Inspector:
             self._compare_png(path, ids.shape)
             return measure_segments(ids)
         return None
+
+    def _read_anew(self, shapes: SegmentShapes, reading: Reading) -> SegmentShapes | None:
+        """The segments with the ids that the PNG should have; `None` where that cannot be told."""
+        path, annotation = self.pair.png_path, self.pair.annotation
+        assert path is not None and annotation is not None
+        ids = reading.segment_ids(shapes.ids, annotation.infos)
+        if ids is None:
+            self._add(reading.kind, path, "several segments of one category, or a category that is not listed")
+            return None
+        return replace(shapes, ids=ids)
 
     def _compare_png(self, path: Path, size: tuple[int, ...]) -> None:
         if size != self.pair.size:

@@ -21,23 +21,30 @@ KEYS = {"images": "id", "categories": "id", "annotations": "image_id"}
 class Mender:
     """Mends the JSON of one split; the files on the disk and the content that was read stay as they are.
 
-    Counted anew: areas, boxes, `isthing` (from the category), and an image's size where image and PNG agree. Dropped:
-    segments without pixels, entries that copy another exactly, images without file, PNG or annotation, and
+    Counted anew: areas, boxes, `isthing` of segments (from the category), and an image's size where image and PNG
+    agree. Written anew: `isthing` of categories and file names where it is clear what they shall be. Dropped: segments
+    without pixels, entries that copy another exactly, images without file, PNG or annotation, and
     annotations without image. All else needs a person.
 
     Args:
         entries: the JSON.
         findings: all that was found in the split.
         inspections: what was seen of each image, by its position in the JSON.
+        names: better file names by (list, position).
 
     Attributes:
         changes: how often each change was made.
     """
 
     def __init__(
-        self, entries: PanopticEntries, findings: Iterable[Finding], inspections: Mapping[int, Inspection]
+        self,
+        entries: PanopticEntries,
+        findings: Iterable[Finding],
+        inspections: Mapping[int, Inspection],
+        names: Mapping[tuple[str, int], str],
     ) -> None:
         self.entries = entries
+        self._names = names
         self.changes: Counter[str] = Counter()
         self._found: dict[tuple[str, int], set[Kind]] = {}
         for finding in findings:
@@ -56,10 +63,27 @@ class Mender:
         content = self.entries.content
         lists = {key: self._kept(key) for key in KEYS}
         return content | {
-            "categories": [entry for _, entry in lists["categories"]],
-            "images": [self._image(position, entry) for position, entry in lists["images"]],
-            "annotations": [self._annotation(position, entry) for position, entry in lists["annotations"]],
+            "categories": [self._category(position, entry) for position, entry in lists["categories"]],
+            "images": [self._image(position, self._named("images", position, e)) for position, e in lists["images"]],
+            "annotations": [
+                self._annotation(position, self._named("annotations", position, entry))
+                for position, entry in lists["annotations"]
+            ],
         }
+
+    def _category(self, position: int, entry: Any) -> Any:
+        if Kind.ISTHING_ODD not in self._found.get(("categories", position), set()):
+            return entry
+        self.changes["categories: isthing written"] += 1
+        return entry | {"isthing": int(self.entries.categories[entry["id"]].isthing)}
+
+    def _named(self, key: str, position: int, entry: Any) -> Any:
+        """The entry with the file name that leads to its file."""
+        name = self._names.get((key, position))
+        if name is None:
+            return entry
+        self.changes[f"{key}: file names corrected"] += 1
+        return entry | {"file_name": name}
 
     def _image_id(self, key: str, position: int) -> Any:
         return self.entries.content[key][position].get(KEYS[key])

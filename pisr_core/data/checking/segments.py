@@ -12,10 +12,10 @@ from pisr_core.pixel_runs import find_runs
 
 @dataclass(frozen=True)
 class SegmentShapes:
-    """The ids of a map, void too, in ascending order, and what was measured of each.
+    """The ids of a map, void too, and what was measured of each.
 
     Attributes:
-        ids: (s,) segment ids.
+        ids: (s,) segment ids, ascending as measured.
         areas: (s,) pixels.
         boxes: (s, 4) x, y, width and height in pixels, as COCO's `bbox`.
         centers: (s, 2) mean (y, x) of the pixels.

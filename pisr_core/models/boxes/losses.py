@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pisr_core.models.denominators import shared_denominator
-from pisr_core.structures import IGNORE_INDEX
+from pisr_core.structures import ignore_index
 
 
 def semantic_cross_entropy(logits: Float[Tensor, "b n h w"], target: Int[Tensor, "b H W"]) -> Float[Tensor, ""]:
@@ -15,8 +15,9 @@ def semantic_cross_entropy(logits: Float[Tensor, "b n h w"], target: Int[Tensor,
 
     Args:
         logits: on the stride-4 grid.
-        target: class of each pixel or `IGNORE_INDEX`.
+        target: class of each pixel or `ignore_index`.
     """
     upsampled = F.interpolate(logits.float(), size=target.shape[-2:], mode="bilinear", align_corners=False)
-    total = F.cross_entropy(upsampled, target, ignore_index=IGNORE_INDEX, reduction="sum")
-    return total / shared_denominator((target != IGNORE_INDEX).sum(), at_least=1)
+    unlabelled = ignore_index(logits.shape[1])
+    total = F.cross_entropy(upsampled, target, ignore_index=unlabelled, reduction="sum")
+    return total / shared_denominator((target != unlabelled).sum(), at_least=1)

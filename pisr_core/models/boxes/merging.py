@@ -14,7 +14,7 @@ from pisr_core.models.boxes.instances import paste_masks
 from pisr_core.models.boxes.structures import Detections
 from pisr_core.models.resizing import to_output_size
 from pisr_core.models.segments import segment_means
-from pisr_core.structures import IGNORE_INDEX, VOID_ID, PanopticResult, PanopticSegmentation, Segment
+from pisr_core.structures import VOID_ID, PanopticResult, PanopticSegmentation, Segment, ignore_index
 
 Placed = tuple[tuple[slice, slice], Tensor]
 """An instance's rows and columns of the image, and a mask of them, Bool[Tensor, "rows columns"]."""
@@ -129,7 +129,7 @@ def fpn_panoptic(
         for number, (category, area, score) in enumerate(zip(classes, areas[1:].tolist(), certainty, strict=True), 1)
     )
     panoptic = PanopticSegmentation(ids.cpu().numpy(), segments)
-    return PanopticResult(panoptic, _class_map(panoptic, logits, stuff_ids))
+    return PanopticResult(panoptic, _class_map(panoptic, logits, thing_ids, stuff_ids))
 
 
 def placement(
@@ -156,9 +156,12 @@ def placement(
     return place
 
 
-def _class_map(panoptic: PanopticSegmentation, logits: Tensor, stuff_ids: Sequence[int]) -> np.ndarray:
-    classes = panoptic.semantic()
+def _class_map(
+    panoptic: PanopticSegmentation, logits: Tensor, thing_ids: Sequence[int], stuff_ids: Sequence[int]
+) -> np.ndarray:
+    num_classes = len(thing_ids) + len(stuff_ids)
+    classes = panoptic.semantic(num_classes)
     if not stuff_ids:
         return classes
-    stuff = np.array(stuff_ids, dtype=np.uint8)[logits[1:].argmax(dim=0).cpu().numpy()]
-    return np.where(classes == IGNORE_INDEX, stuff, classes)
+    stuff = np.array(stuff_ids, dtype=classes.dtype)[logits[1:].argmax(dim=0).cpu().numpy()]
+    return np.where(classes == ignore_index(num_classes), stuff, classes)

@@ -16,7 +16,7 @@ class FPNTargets(TensorStruct):
     """What Panoptic FPN learns from, at image resolution. The tuples hold one tensor for each image.
 
     Attributes:
-        semantic: 0 on things, 1 + position among the stuff classes on stuff, `IGNORE_INDEX` where there is none.
+        semantic: 0 on things, 1 + position among the stuff classes on stuff, `ignore_index` where there is none.
         boxes: (x1, y1, x2, y2) around each instance, pixels.
         labels: position of each instance's class among the thing classes.
         masks: of the instances.

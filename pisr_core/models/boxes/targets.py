@@ -11,7 +11,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from pisr_core.models.boxes.structures import FPNTargets
-from pisr_core.structures import IGNORE_INDEX, PanopticSegmentation
+from pisr_core.structures import PanopticSegmentation, ignore_index
 
 
 class FPNTargetGenerator:
@@ -24,6 +24,7 @@ class FPNTargetGenerator:
 
     def __init__(self, thing_ids: Sequence[int], stuff_ids: Sequence[int]) -> None:
         self._thing_labels = {category: label for label, category in enumerate(thing_ids)}
+        self._ignore_index = ignore_index(1 + len(stuff_ids))
         self._semantic_labels = {category: label for label, category in enumerate(stuff_ids, start=1)}
 
     def __call__(self, panoptic: PanopticSegmentation) -> FPNTargets:
@@ -43,7 +44,7 @@ class FPNTargetGenerator:
         labels = [self._thing_labels[panoptic.segments[position].category] for position in instances]
         masks = torch.from_numpy(owner == np.array(instances, dtype=np.int64)[:, None, None])
         return FPNTargets(
-            semantic=torch.from_numpy(np.array([*semantic, IGNORE_INDEX], dtype=np.int64)[owner]),
+            semantic=torch.from_numpy(np.array([*semantic, self._ignore_index], dtype=np.int64)[owner]),
             boxes=(tight_boxes(owner, instances),),
             labels=(torch.tensor(labels, dtype=torch.int64),),
             masks=(masks,),

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from pisr_core.config import LossConfig
 from pisr_core.models.center_offset.structures import CenterOffsetPrediction, CenterOffsetTargets
 from pisr_core.models.denominators import shared_denominator
-from pisr_core.structures import IGNORE_INDEX
+from pisr_core.structures import ignore_index
 
 
 def hard_pixel_cross_entropy(
@@ -24,11 +24,13 @@ def hard_pixel_cross_entropy(
 
     Args:
         logits: of the classes.
-        target: class of each pixel or `IGNORE_INDEX`.
+        target: class of each pixel or `ignore_index`.
         weight: of each pixel.
         share: within (0, 1]; 1 averages over all.
     """
-    losses = (F.cross_entropy(logits, target, ignore_index=IGNORE_INDEX, reduction="none") * weight).flatten()
+    losses = (
+        F.cross_entropy(logits, target, ignore_index=ignore_index(logits.shape[1]), reduction="none") * weight
+    ).flatten()
     if share < 1:
         losses = losses.topk(max(1, int(share * losses.numel())), sorted=False).values
     return losses.mean()

@@ -17,7 +17,7 @@ from pisr_core.models.center_offset.structures import CenterOffsetPrediction
 from pisr_core.models.exportable import VOID
 from pisr_core.models.resizing import STRIDE, output_bands, to_output_size
 from pisr_core.models.segments import segment_means
-from pisr_core.structures import VOID_ID, PanopticResult, PanopticSegmentation, Segment
+from pisr_core.structures import VOID_ID, PanopticResult, PanopticSegmentation, Segment, class_dtype
 
 LABEL_DIVISOR = 1000
 """A label is class · divisor + instance; instances of a class count from 1, stuff is 0."""
@@ -223,11 +223,9 @@ def center_offset_panoptic(
         thing_ids: positions of the thing classes.
         config: thresholds; the smallest stuff is a share of the output's pixels.
     """
-    classes = [
-        (band.max(dim=0), band.logsumexp(dim=0))
-        for band in output_bands(prediction.semantic.logits[index].float(), input_size, output_size)
-    ]
-    semantic = torch.cat([best.indices.to(torch.uint8) for best, _ in classes])
+    logits = prediction.semantic.logits[index].float()
+    classes = [(band.max(dim=0), band.logsumexp(dim=0)) for band in output_bands(logits, input_size, output_size)]
+    semantic = torch.cat([best.indices.to(class_dtype(len(logits))) for best, _ in classes])
     probability = torch.cat([(best.values - total).exp_() for best, total in classes])
     center = to_output_size(prediction.center_heatmap[index].float(), input_size, output_size)[0]
     offset = to_output_size(prediction.offset[index].float(), input_size, output_size)

@@ -77,7 +77,7 @@ class CenterOffsetModel(TwoStageModel):
 
     def target_generator(self) -> CenterOffsetTargetGenerator:
         """Semantic, centre and offset targets."""
-        return CenterOffsetTargetGenerator(self.config.targets, self.thing_ids)
+        return CenterOffsetTargetGenerator(self.config.targets, self.thing_ids, len(self.categories))
 
     def losses(self, output: CenterOffsetOutput, targets: CenterOffsetTargets) -> Losses:
         """The weighted terms of Eq. 1; their sum is L."""

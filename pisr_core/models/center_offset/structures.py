@@ -15,7 +15,7 @@ class CenterOffsetTargets(TensorStruct):
     """What Panoptic-DeepLab learns from, at image resolution. Weights of 0 leave a pixel out.
 
     Attributes:
-        semantic: class of each pixel, `IGNORE_INDEX` where there is none.
+        semantic: class of each pixel, `ignore_index` where there is none.
         semantic_weight: weight of each pixel in the semantic loss.
         center: a Gaussian of height 1 at each instance's centre of mass.
         center_weight: 0 on void and crowd.

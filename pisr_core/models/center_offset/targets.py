@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pisr_core.config import TargetConfig
 from pisr_core.models.center_offset.structures import CenterOffsetTargets
-from pisr_core.structures import IGNORE_INDEX, PanopticSegmentation
+from pisr_core.structures import IGNORE_INDEX, PanopticSegmentation, ignore_index
 
 
 class CenterOffsetTargetGenerator:
@@ -20,11 +20,13 @@ class CenterOffsetTargetGenerator:
     Args:
         config: Gaussian width and loss weights.
         thing_ids: positions of the thing classes.
+        num_classes: of the dataset.
     """
 
-    def __init__(self, config: TargetConfig, thing_ids: Sequence[int]) -> None:
+    def __init__(self, config: TargetConfig, thing_ids: Sequence[int], num_classes: int = IGNORE_INDEX) -> None:
         self.config = config
         self.thing_ids = tuple(thing_ids)
+        self.ignore_index = ignore_index(num_classes)
         radius = gaussian_radius(config.sigma)
         distance = np.arange(-radius, radius + 1, dtype=np.float64)
         squares = distance[:, None] ** 2 + distance[None, :] ** 2
@@ -38,7 +40,7 @@ class CenterOffsetTargetGenerator:
         """
         config = self.config
         owner = panoptic.segment_index()
-        classes = np.array([s.category for s in panoptic.segments] + [IGNORE_INDEX], dtype=np.int64)
+        classes = np.array([s.category for s in panoptic.segments] + [self.ignore_index], dtype=np.int64)
         crowd = np.array([s.iscrowd for s in panoptic.segments] + [False])
         thing = np.isin(classes, self.thing_ids)
         void = np.arange(len(classes)) == len(classes) - 1
@@ -56,7 +58,7 @@ class CenterOffsetTargetGenerator:
             return torch.from_numpy(values[owner])
 
         return CenterOffsetTargets(
-            semantic=spread(np.where(unlabelled, IGNORE_INDEX, classes)),
+            semantic=spread(np.where(unlabelled, self.ignore_index, classes)),
             semantic_weight=spread(np.where(small, config.small_instance_weight, 1).astype(np.float32)),
             center=torch.from_numpy(self._heatmap(centers[instance], owner.shape)),
             center_weight=spread(counted.astype(np.float32))[None],

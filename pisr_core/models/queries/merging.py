@@ -13,7 +13,7 @@ from torch import Tensor
 from pisr_core.config import MaskFormerConfig
 from pisr_core.models.queries.structures import MaskPrediction
 from pisr_core.models.resizing import output_bands
-from pisr_core.structures import VOID_ID, PanopticResult, PanopticSegmentation, Segment
+from pisr_core.structures import VOID_ID, PanopticResult, PanopticSegmentation, Segment, class_dtype
 
 DROPPED = -1
 """Class of queries that give no segment."""
@@ -129,11 +129,12 @@ def mask_panoptic(
         config: thresholds.
     """
     class_logits = prediction.class_logits[index].float()
+    dtype = class_dtype(class_logits.shape[1] - 1)
     classes: list[Tensor] = []
 
     def bands() -> Iterator[Float[Tensor, "q _ W"]]:
         for band in output_bands(prediction.mask_logits[index].float(), input_size, output_size):
-            classes.append(semantic_inference(class_logits, band).argmax(dim=0).to(torch.uint8))
+            classes.append(semantic_inference(class_logits, band).argmax(dim=0).to(dtype))
             yield band
 
     thresholds = config.object_mask_threshold, config.overlap_threshold

@@ -145,7 +145,7 @@ class Planter:
         for share in (0, 0.2, 0.7):
             path = self.png(Kind.PNG_BROKEN)
             path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-        for mode in ("P", "RGBA", "I;16"):
+        for mode in ("P", "LA", "I;16"):
             Image.new(mode, SIZE[::-1]).save(self.png(Kind.PNG_MODE))
         Image.fromarray(id_to_rgb(panoptic_ids()[:20])).save(self.png(Kind.PNG_SIZE))
         path = self.png(Kind.ALL_VOID)

@@ -76,7 +76,8 @@ def stuff(tmp_path):
 def converted(out, image_id=1):
     """Classes of the pixels by their category ids, 0 for void, and the segments by class."""
     file = read_panoptic_json(out)
-    segmentation = read_segmentation(out.with_suffix(""), file.annotations[image_id])
+    record = file.annotations[image_id]
+    segmentation = read_segmentation(out.with_suffix("") / record.file_name, record)
     ids = np.array([category.id for category in file.categories] + [0] * 256)
     classes = ids[segmentation.semantic()]
     return np.where(segmentation.ids == 0, 0, classes), [

@@ -149,3 +149,16 @@ def test_class_map_has_stuff_where_the_panoptic_map_is_void():
     assert result.panoptic.segments == () and (result.semantic == 7).all()
     result = fpn_panoptic(logits[:1], nothing, (32, 32), (32, 32), (0, 1), (), Config())
     assert (result.semantic == IGNORE_INDEX).all()
+
+
+def test_class_map_of_many_classes():
+    logits = torch.zeros(301, 8, 8)
+    logits[300] = 9.0
+    nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long), torch.zeros(0, 28, 28))
+    result = fpn_panoptic(
+        logits, nothing, (32, 32), (32, 32), (), range(300), Config(merge=MergeConfig(stuff_area=0.9))
+    )
+    assert (result.semantic == 299).all() and result.panoptic.segments[0].category == 299
+    hidden = Config(merge=MergeConfig(stuff_area=0.99))
+    logits[300, :4] = 0
+    assert (fpn_panoptic(logits, nothing, (32, 32), (32, 32), (), range(300), hidden).semantic[20:] == 299).all()

@@ -46,3 +46,9 @@ def test_an_image_without_things_and_a_batch():
     assert empty.boxes[0].shape == (0, 4) and empty.masks[0].shape == (0, 3, 5)
     batch = FPNTargets.stack([generate(), empty])
     assert batch.semantic.shape == (2, 3, 5) and [len(boxes) for boxes in batch.boxes] == [2, 0]
+
+
+def test_the_256th_of_many_classes_is_not_void():
+    generator = FPNTargetGenerator(thing_ids=(), stuff_ids=range(300))
+    panoptic = PanopticSegmentation(np.array([[1, 0]], np.int32), (Segment(1, 254, 1),))
+    assert generator(panoptic).semantic.tolist() == [[255, 65_535]]

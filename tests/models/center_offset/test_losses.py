@@ -7,7 +7,7 @@ import torch
 from pisr_core.config import LossConfig
 from pisr_core.models.center_offset.losses import center_mse, center_offset_losses, hard_pixel_cross_entropy, offset_l1
 from pisr_core.models.center_offset.structures import CenterOffsetPrediction, CenterOffsetTargets
-from pisr_core.structures import IGNORE_INDEX, SemanticPrediction
+from pisr_core.structures import IGNORE_INDEX, SemanticPrediction, ignore_index
 
 
 def test_reference_losses(parts_case, record_property):
@@ -65,3 +65,10 @@ def test_terms_are_weighted_and_offsets_become_pixels():
     assert terms["semantic"].item() == pytest.approx(2 * np.log(2))
     assert terms["center"].item() == pytest.approx(200.0)
     assert terms["offset"].item() == pytest.approx(0.01 * 2 * 3)  # one cell is four pixels, one too few is asked
+
+
+def test_the_256th_of_many_classes_is_a_class():
+    logits = torch.zeros(1, 300, 1, 2)
+    weight = torch.ones(1, 1, 2)
+    target = torch.tensor([[[255, ignore_index(300)]]])
+    assert hard_pixel_cross_entropy(logits, target, weight, 1.0).item() == pytest.approx(np.log(300) / 2)

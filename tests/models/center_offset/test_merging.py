@@ -133,3 +133,12 @@ def test_result_of_a_perfect_prediction(size):
     assert [segment.area for segment in segments] == [(result.panoptic.ids == s.id).sum() for s in segments]
     assert segments[0].score > 0.9 and 0.3 < segments[1].score < 0.8
     np.testing.assert_array_equal(result.semantic, result.panoptic.semantic())
+
+
+def test_classes_beyond_8_bits():
+    logits = 20 * torch.nn.functional.one_hot(torch.full((1, 8, 8), 299), 300).movedim(3, 1).float()
+    prediction = CenterOffsetPrediction(
+        SemanticPrediction.from_logits(logits), torch.zeros(1, 1, 8, 8), torch.zeros(1, 2, 8, 8)
+    )
+    result = center_offset_panoptic(prediction, 0, (32, 32), (32, 32), (1,), MergeConfig())
+    assert (result.semantic == 299).all() and result.panoptic.segments[0].category == 299

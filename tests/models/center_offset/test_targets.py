@@ -106,3 +106,8 @@ def test_nothing_but_void():
 def test_segments_without_pixels_draw_no_center():
     targets = generator()(map_of([[1, 1]], Segment(1, 0, 2), Segment(2, 1, 0)))
     assert targets.center.sum() == 0
+
+
+def test_the_256th_of_many_classes_is_not_void():
+    targets = CenterOffsetTargetGenerator(TargetConfig(), (1,), 300)(map_of([[1, 0]], Segment(1, 255, 1)))
+    assert targets.semantic.tolist() == [[255, 65_535]]

@@ -83,3 +83,10 @@ def test_padding_is_cropped_and_the_result_resized():
     assert result.panoptic.ids.shape == result.semantic.shape == (128, 80)
     assert (result.panoptic.ids == 1).all() and (result.semantic == CAR).all()
     assert result.panoptic.segments[0].area == 128 * 80
+
+
+def test_classes_beyond_8_bits():
+    class_logits = 10 * torch.nn.functional.one_hot(torch.tensor([[299]]), 301).float()
+    prediction = MaskPrediction(class_logits, torch.full((1, 1, 8, 8), 10.0))
+    result = mask_panoptic(prediction, 0, (32, 32), (32, 32), (), MaskFormerConfig())
+    assert (result.semantic == 299).all() and result.panoptic.segments[0].category == 299
