@@ -3,6 +3,10 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+# One thread where several processes test side by side, and in those that they start; before torch starts any.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 
