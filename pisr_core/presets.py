@@ -191,15 +191,20 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
         if len(kinds) != len(value):
             raise ConfigError(f"{key} = {shown(value)}: {len(kinds)} values are needed.")
         return tuple(_convert(k, v, f"{key}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
-    if origin is dict:
+    if origin is dict or (hint is Any and isinstance(value, Mapping)):
         if not isinstance(value, Mapping):
             raise ConfigError(f"{key} = {shown(value)}: a table is needed.")
-        return {str(k): _convert(arguments[1], v, f"{key}.{shown(k)[1:-1]}") for k, v in value.items()}
+        inner = arguments[1] if arguments else Any
+        return {str(k): _convert(inner, v, f"{key}.{shown(k)[1:-1]}") for k, v in value.items()}
+    if hint is Any and isinstance(value, list | tuple):
+        return [_convert(Any, entry, f"{key}[{i}]") for i, entry in enumerate(value)]
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if is_number and not (abs(value) <= LARGEST and math.isfinite(value)):
         raise ConfigError(f"{key} = {shown(value)}: a number from -2³¹ to 2³¹ is needed.")
     if hint is float and is_number:
         return float(value)
+    if hint is Any:
+        hint = type(value) if isinstance(value, bool | int | float | str) else str
     if type(value) is not hint:
         raise ConfigError(f"{key} = {shown(value)}: {_describe(hint)} is needed, not {_describe(type(value))}.")
     return value

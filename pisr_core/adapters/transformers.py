@@ -1,125 +1,91 @@
-"""PISR in the MaskFormer and Mask2Former classes of Hugging Face's `transformers`, which the paper does not cover."""
+"""PISR in a network of `transformers` that you have in hand, with the arguments and results of its own class."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from copy import deepcopy
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
 
-from pisr_core.config import RelationConfig, check
+from pisr_core.config import Config, LossConfig, RelationConfig, check
 from pisr_core.errors import ConfigError
-from pisr_core.models.queries.instances import mask_instances
-from pisr_core.models.queries.maskformer import SMALLEST_PROBABILITY
-from pisr_core.models.queries.merging import semantic_inference
-from pisr_core.models.queries.structures import MaskPrediction
-from pisr_core.relations import build_relation
-from pisr_core.structures import SemanticPrediction
-
-try:
-    from transformers import Mask2FormerForUniversalSegmentation, MaskFormerForInstanceSegmentation
-except ImportError as error:
-    raise ConfigError("this adapter needs transformers: pip install '.[transformers]'") from error
-
-UniversalSegmentation = MaskFormerForInstanceSegmentation | Mask2FormerForUniversalSegmentation
-
-MASK_EMBEDDERS: dict[type[nn.Module], str] = {
-    MaskFormerForInstanceSegmentation: "mask_embedder",
-    Mask2FormerForUniversalSegmentation: "model.transformer_module.decoder.mask_predictor.mask_embedder",
-}
-"""Where each class keeps what turns its queries into mask embeddings."""
+from pisr_core.models import MODELS
+from pisr_core.models.queries.structures import MaskTargets
+from pisr_core.models.queries.universal import UniversalSegmentation
+from pisr_core.structures import Category
 
 DEFAULTS = RelationConfig(channels=128, top_k=100)
-"""K = 100 is the number of queries of the public models."""
+"""K = 100 is the number of queries of most public models."""
+
+
+@dataclass
+class UniversalOutput(ModelOutput):
+    """The final stage's predictions, which the network's image processor takes for its own, and the loss."""
+
+    loss: Float[Tensor, ""] | None = None
+    """Eq. 1, where there are labels."""
+    class_queries_logits: Float[Tensor, "b q c"] | None = None
+    masks_queries_logits: Float[Tensor, "b q h w"] | None = None
 
 
 class PISRUniversalSegmentation(nn.Module):
-    """A network of `transformers` with a relation between its pixel decoder and its final masks.
+    """A network of `transformers` with a relation between its mask features and its final masks.
 
-    F are the mask features, S the sum of all queries' masks by class, I the most confident queries' masks. The
-    final heads read the last layer's queries again and multiply them with F_pan. They begin as copies of the
-    network's own heads, so that with a residual relation an untrained wrapper changes nothing.
+    The final heads begin as copies of the network's own, so that with a residual relation an untrained wrapper changes
+    nothing. In training every layer's predictions are supervised, at inference those of the last are made.
 
     Args:
-        base: the network; it becomes a part of this one.
+        base: the network; its parts become parts of this one.
         relation: which relation, and its settings. A K beyond the number of queries is lowered to it.
         gamma: γ of Eq. 1, the weight of the network's own loss.
 
+    Attributes:
+        model: the same as one of our models.
+
     Raises:
-        ConfigError: `relation.name` is `none`.
+        ConfigError: `relation.name` is `none`, or the network's class is not supported.
     """
 
-    def __init__(self, base: UniversalSegmentation, relation: RelationConfig = DEFAULTS, gamma: float = 0.5) -> None:
+    def __init__(self, base: PreTrainedModel, relation: RelationConfig = DEFAULTS, gamma: float = 0.5) -> None:
         super().__init__()
         check(relation.name != "none", "relation.name", relation.name, "there must be one between the two stages")
-        self.base = base
-        self.gamma = gamma
-        self.detach = relation.detach
-        self.top_k = relation.top_k
-        self.relation = build_relation(base.config.mask_feature_size, base.class_predictor.out_features - 1, relation)
-        self.final_class_predictor = deepcopy(base.class_predictor)
-        self.final_mask_embedder = deepcopy(self._mask_embedder())
+        kind, labels = str(base.config.model_type), cast(dict[int, str], base.config.id2label)
+        universal = {name: model for name, model in MODELS.items() if issubclass(model, UniversalSegmentation)}
+        name = next((name for name, model in universal.items() if kind in model.kinds), None)
+        if name is None:
+            raise ConfigError(f"{type(base).__name__}: networks of {', '.join(universal)} are supported.")
+        config = Config(
+            architecture=name,
+            # Their image processors normalise.
+            transformers=replace(
+                universal[name].settings_of(base), pixel_mean=(0.0, 0.0, 0.0), pixel_std=(1.0, 1.0, 1.0)
+            ),
+            relation=relation,
+            loss=LossConfig(gamma=gamma),
+        )
+        classes = [Category(index, label, isthing=True) for index, label in sorted(labels.items())]
+        self.model = universal[name](config, classes, base)
 
     def forward(
         self,
         pixel_values: Float[Tensor, "b 3 H W"],
         mask_labels: list[Float[Tensor, "_ H W"]] | None = None,
         class_labels: list[Int[Tensor, " _"]] | None = None,
-        **options: Any,
-    ) -> Any:
-        """The network's own output class with the final classes and masks, and with Eq. 1 as its loss.
+    ) -> UniversalOutput:
+        """The final classes and masks, and with labels Eq. 1 as the loss.
 
         Args:
             pixel_values: as the network's image processor gives them.
             mask_labels: the segments' masks of each image, 0 or 1.
-            class_labels: their classes; without labels there is no loss.
-            options: the network's further arguments.
+            class_labels: their classes.
         """
-        with self._last_queries() as inputs:
-            output = self.base(
-                pixel_values=pixel_values,
-                mask_labels=mask_labels,
-                class_labels=class_labels,
-                **(options | {"return_dict": True}),
-            )
-        queries = inputs[-1] if inputs[-1].dim() == 3 else inputs[-1][-1]
-        features = output.pixel_decoder_last_hidden_state
-        semantic, instances = self._first_predictions(output)
-        relational = self.relation(features, semantic, instances)  # type: ignore[misc]
-        output.class_queries_logits = self.final_class_predictor(queries)
-        output.masks_queries_logits = torch.einsum("bqc,bchw->bqhw", self.final_mask_embedder(queries), relational)
-        if output.loss is not None:
-            output.loss = self.gamma * output.loss + self._final_loss(output, mask_labels, class_labels)
-        return output
-
-    def _first_predictions(self, output: Any) -> tuple[SemanticPrediction, Float[Tensor, "b k h w"]]:
-        """S and I from the network's own classes and masks."""
-        probabilities = semantic_inference(output.class_queries_logits, output.masks_queries_logits)
-        semantic = SemanticPrediction(probabilities.clamp(min=SMALLEST_PROBABILITY).log(), probabilities)
-        prediction = MaskPrediction(output.class_queries_logits, output.masks_queries_logits)
-        instances = mask_instances(prediction, self.top_k)
-        return (semantic.detach(), instances.detach()) if self.detach else (semantic, instances)
-
-    def _final_loss(self, output: Any, mask_labels: Any, class_labels: Any) -> Float[Tensor, ""]:
-        """The network's own criterion on the final predictions; all decoder layers belong to the first stage."""
-        terms = self.base.get_loss_dict(
-            output.masks_queries_logits, output.class_queries_logits, mask_labels, class_labels, {}
-        )
-        return self.base.get_loss(terms)
-
-    def _mask_embedder(self) -> nn.Module:
-        return self.base.get_submodule(next(at for kind, at in MASK_EMBEDDERS.items() if isinstance(self.base, kind)))
-
-    @contextmanager
-    def _last_queries(self) -> Iterator[list[Tensor]]:
-        """Keeps what the network's mask embedder reads: (b, q, c) in each layer, or all layers stacked."""
-        inputs: list[Tensor] = []
-        hook = self._mask_embedder().register_forward_pre_hook(lambda module, arguments: inputs.append(arguments[0]))
-        try:
-            yield inputs
-        finally:
-            hook.remove()
+        output = self.model(pixel_values)
+        loss = None
+        if mask_labels is not None and class_labels is not None:
+            targets = MaskTargets(tuple(class_labels), tuple(masks.bool() for masks in mask_labels))
+            loss = torch.stack(list(self.model.losses(output, targets).values())).sum()
+        return UniversalOutput(loss, output.final.class_logits, output.final.mask_logits)

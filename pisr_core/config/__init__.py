@@ -8,7 +8,7 @@ from pisr_core.config.backbone import BackboneConfig
 from pisr_core.config.boxes import FPNConfig
 from pisr_core.config.center_offset import BranchConfig, DeepLabConfig, MergeConfig, TargetConfig, UPerNetConfig
 from pisr_core.config.checks import check, check_choice
-from pisr_core.config.queries import MaskFormerConfig
+from pisr_core.config.queries import MaskFormerConfig, TransformersConfig
 from pisr_core.config.relation import LossConfig, PISRConfig, RelationConfig
 from pisr_core.config.running import DataConfig, ScenesConfig, TrainConfig
 
@@ -28,6 +28,7 @@ __all__ = [
     "ScenesConfig",
     "TargetConfig",
     "TrainConfig",
+    "TransformersConfig",
     "UPerNetConfig",
     "check",
     "check_choice",
@@ -65,6 +66,7 @@ class Config:
     fpn: FPNConfig = FPNConfig()
     upernet: UPerNetConfig = UPerNetConfig()
     maskformer: MaskFormerConfig = MaskFormerConfig()
+    transformers: TransformersConfig = TransformersConfig()
     relation: RelationConfig = RelationConfig()
     loss: LossConfig = LossConfig()
     targets: TargetConfig = TargetConfig()

@@ -44,10 +44,20 @@ class DataConfig:
     """Probability of a mirror image."""
     color: float = 0.0
     """Strength of the brightness, contrast, saturation and hue jitter, 0 for none."""
+    padding: str = "mean"
+    """Colour of what an image leaves free: `mean`, about zero once the model has normalised it, or `black`."""
     eval_short_side: int = 0
     """Length of the short side at evaluation, 0 for the image's own size."""
     eval_max_long_side: int = 0
     """Limit of the long side at evaluation, 0 for none."""
+    eval_size: tuple[int, ...] = ()
+    """(height, width) to which images are stretched at evaluation instead; empty for none."""
+    eval_multiple: int = 1
+    """Both sides are stretched up to a multiple of so many pixels at evaluation."""
+    eval_rounding: str = "nearest"
+    """Of the sides at evaluation: `nearest`, or `down` as `transformers` has it."""
+    eval_resizer: str = "torchvision"
+    """What scales images at evaluation: `torchvision` or `pillow`, which differ by rounding."""
     workers: int = -1
     """Loading processes, -1 for one less than the cores."""
     timeout: int = 30
@@ -58,6 +68,11 @@ class DataConfig:
         check(0 < self.scale[0] <= self.scale[1], "data.scale", self.scale, "[low, high], 0 < low <= high")
         check(0 <= self.flip <= 1, "data.flip", self.flip, "a probability")
         check(self.color >= 0, "data.color", self.color, "at least 0")
+        check_choice("data.padding", self.padding, ("mean", "black"))
+        check_choice("data.eval_rounding", self.eval_rounding, ("nearest", "down"))
+        check_choice("data.eval_resizer", self.eval_resizer, ("torchvision", "pillow"))
+        check_counts(self, "data", ("eval_size", "eval_multiple"), most=65_536)
+        check(len(self.eval_size) in (0, 2), "data.eval_size", self.eval_size, "[] or [height, width]")
         check(self.workers >= -1, "data.workers", self.workers, "at least 0, or -1 for one less than the cores")
         check(self.timeout >= 0, "data.timeout", self.timeout, "seconds, or 0 to wait for ever")
 

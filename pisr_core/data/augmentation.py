@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from jaxtyping import Int, UInt8
+from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import InterpolationMode, v2
@@ -18,7 +19,10 @@ from pisr_core.pixel_runs import find_runs
 from pisr_core.structures import VOID_ID, PanopticSegmentation, Sample, Segment
 
 MEAN_COLOR = (124, 116, 104)
-"""ImageNet's mean RGB, 0–255, of padding: about zero once the model has normalised it."""
+"""ImageNet's mean RGB, 0–255: about zero once the model has normalised it."""
+
+PADDING_COLORS = {"mean": MEAN_COLOR, "black": (0, 0, 0)}
+"""RGB, 0–255, by the words of `data.padding`."""
 
 
 class Augmentation:
@@ -38,7 +42,7 @@ class Augmentation:
     def __call__(self, sample: Sample, seed: int) -> Sample:
         """A view of the sample, of size `config.crop`; the same for the same seed.
 
-        What the image leaves free at the bottom and right is `MEAN_COLOR` and void. Segments outside the crop
+        What the image leaves free at the bottom and right is padded and void. Segments outside the crop
         disappear, and areas are counted anew.
 
         Raises:
@@ -68,7 +72,7 @@ class Augmentation:
         window = (..., slice(top, top + crop_height), slice(left, left + crop_width))
         image, mask = self._flip_and_color(tv_tensors.Image(image[window]), tv_tensors.Mask(ids[window]))
 
-        image = pad(image.as_subclass(Tensor), self.config.crop)
+        image = pad(image.as_subclass(Tensor), self.config.crop, self.config.padding)
         bottom, right = crop_height - mask.shape[0], crop_width - mask.shape[1]
         ids = torch.nn.functional.pad(mask.as_subclass(Tensor), (0, right, 0, bottom), value=VOID_ID)
         return image, ids.contiguous()
@@ -112,17 +116,40 @@ def resized_size(size: tuple[int, int], short_side: int, max_long_side: int) -> 
 
 def evaluation_size(size: tuple[int, int], config: DataConfig) -> tuple[int, int]:
     """(H, W) in pixels at which an image of a size is evaluated."""
-    return resized_size(size, config.eval_short_side, config.eval_max_long_side)
+    if config.eval_size:
+        height, width = config.eval_size
+    elif config.eval_rounding == "down":
+        height, width = _rounded_down(size, config.eval_short_side, config.eval_max_long_side)
+    else:
+        height, width = resized_size(size, config.eval_short_side, config.eval_max_long_side)
+    multiple = config.eval_multiple
+    return -(-height // multiple) * multiple, -(-width // multiple) * multiple
+
+
+def _rounded_down(size: tuple[int, int], short_side: int, max_long_side: int) -> tuple[int, int]:
+    """`resized_size` as `transformers` counts: the long side's fraction is dropped, the short side rounded."""
+    low, high = min(size), max(size)
+    exact = float(short_side or low)
+    if max_long_side and high / low * exact > max_long_side:
+        exact = max_long_side * low / high
+    short = max(1, round(exact))
+    if short == low:
+        return size
+    long = max(1, int(exact * high / low))
+    return (short, long) if size[0] < size[1] else (long if size[0] > size[1] else short, short)
 
 
 def resize_for_eval(image: UInt8[Tensor, "3 H W"], config: DataConfig) -> UInt8[Tensor, "3 h w"]:
     """The image at its evaluation size, without padding."""
     height, width = evaluation_size((image.shape[1], image.shape[2]), config)
-    return transform.resize(image, [height, width], antialias=True)
+    if config.eval_resizer == "torchvision":
+        return transform.resize(image, [height, width], antialias=True)
+    picture = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((width, height), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
 
 
-def pad(image: UInt8[Tensor, "3 h w"], size: tuple[int, int]) -> UInt8[Tensor, "3 H W"]:
-    """The image with `MEAN_COLOR` at the bottom and right up to (H, W)."""
-    canvas = torch.tensor(MEAN_COLOR, dtype=torch.uint8)[:, None, None].repeat(1, *size)
+def pad(image: UInt8[Tensor, "3 h w"], size: tuple[int, int], color: str = "mean") -> UInt8[Tensor, "3 H W"]:
+    """The image with a colour of `PADDING_COLORS` at the bottom and right up to (H, W)."""
+    canvas = torch.tensor(PADDING_COLORS[color], dtype=torch.uint8)[:, None, None].repeat(1, *size)
     canvas[:, : image.shape[1], : image.shape[2]] = image
     return canvas

@@ -282,7 +282,9 @@ def evaluation_batch(samples: list[Sample], config: DataConfig, size_divisor: in
     input_sizes = [(image.shape[1], image.shape[2]) for image in resized]
     height, width = (max(side) for side in zip(*input_sizes, strict=True))
     padded_size = (-(-height // size_divisor) * size_divisor, -(-width // size_divisor) * size_divisor)
-    return EvaluationBatch(torch.stack([pad(image, padded_size) for image in resized]), input_sizes, samples)
+    return EvaluationBatch(
+        torch.stack([pad(image, padded_size, config.padding) for image in resized]), input_sizes, samples
+    )
 
 
 def same_size_batches(sizes: Sequence[tuple[int, int]], batch_size: int) -> list[list[int]]:

@@ -10,6 +10,9 @@ from pisr_core.models.base import PanopticModel, TwoStageModel
 from pisr_core.models.boxes.panoptic_fpn import PanopticFPN
 from pisr_core.models.center_offset.panoptic_deeplab import PanopticDeepLab
 from pisr_core.models.center_offset.upernet import UPerNet
+from pisr_core.models.queries.eomt import EoMT
+from pisr_core.models.queries.hf_maskformer import HFMaskFormer
+from pisr_core.models.queries.mask2former import Mask2Former
 from pisr_core.models.queries.maskformer import MaskFormer
 from pisr_core.structures import Category
 
@@ -17,6 +20,9 @@ MODELS: dict[str, type[TwoStageModel]] = {
     "panoptic_deeplab": PanopticDeepLab,
     "panoptic_fpn": PanopticFPN,
     "maskformer": MaskFormer,
+    "mask2former": Mask2Former,
+    "eomt": EoMT,
+    "hf_maskformer": HFMaskFormer,
     "upernet": UPerNet,
 }
 """Models by the `architecture` of a preset."""

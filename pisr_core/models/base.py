@@ -118,6 +118,13 @@ class TwoStageModel(PanopticModel):
         """Itself."""
         return self
 
+    def begin_step(self, progress: float) -> None:
+        """Called before each training step.
+
+        Args:
+            progress: the share of the run's steps that are done.
+        """
+
     def forward(self, images: Shaped[Tensor, "b 3 H W"]) -> Any:
         """Both stages' predictions for RGB images with values in 0–255."""
         return self.second_stage(self.first_stage(images))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Float
@@ -10,23 +10,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 STRIDE = 4
-"""Pixels of the padded input to a cell of the predictions."""
+"""Pixels of the padded input to a cell of the predictions, but for networks that say otherwise."""
 
 CPU_BAND, BAND = 1 << 20, 1 << 26
 """Most values of a band on the CPU, where it stays in the cache, and on other devices, where few kernels count."""
 
 
 def to_output_size(
-    maps: Float[Tensor, "c h w"], input_size: tuple[int, int], output_size: tuple[int, int]
+    maps: Float[Tensor, "c h w"], input_size: tuple[int, int], output_size: tuple[int, int], stride: int = STRIDE
 ) -> Float[Tensor, "c H W"]:
     """One image's maps upsampled to the padded input, cropped, and brought to the output's size, bilinearly.
 
     Args:
-        maps: on the stride-4 grid.
+        maps: on the network's grid.
         input_size: (H, W) of the image without its padding, pixels.
         output_size: (H, W) of the result.
+        stride: pixels to a cell.
     """
-    pixels = F.interpolate(maps[None], scale_factor=STRIDE, mode="bilinear", align_corners=False)
+    pixels = F.interpolate(maps[None], scale_factor=stride, mode="bilinear", align_corners=False)
     pixels = pixels[..., : input_size[0], : input_size[1]]
     if input_size != output_size:
         pixels = F.interpolate(pixels, size=output_size, mode="bilinear", align_corners=False)
@@ -34,44 +35,65 @@ def to_output_size(
 
 
 def output_bands(
-    maps: Float[Tensor, "c h w"], input_size: tuple[int, int], output_size: tuple[int, int]
+    maps: Float[Tensor, "c h w"], input_size: tuple[int, int], output_size: tuple[int, int], stride: int = STRIDE
 ) -> Iterator[Float[Tensor, "c rows W"]]:
     """The result of `to_output_size` from top to bottom, some rows at a time: all classes of all pixels need no memory.
 
     Args:
-        maps: on the stride-4 grid.
+        maps: on the network's grid.
         input_size: (H, W) of the image without its padding, pixels.
         output_size: (H, W) of the result.
+        stride: pixels to a cell.
     """
-    height, width = output_size
-    values = CPU_BAND if maps.device.type == "cpu" else BAND
-    rows = max(STRIDE, values // (len(maps) * max(width, input_size[1])))
-    for start in range(0, height, rows):
-        stop = min(start + rows, height)
+
+    def pixels(start: int, stop: int) -> Float[Tensor, "c rows W"]:
+        return _upsampled_rows(maps, start, stop, input_size[1], stride)
+
+    for start, stop in _bands(maps, output_size[0], max(output_size[1], input_size[1])):
         if input_size == output_size:
-            yield _upsampled_rows(maps, start, stop, input_size[1])
+            yield pixels(start, stop)
         else:
-            yield _resized_rows(maps, start, stop, input_size, output_size)
+            yield _resized_rows(pixels, input_size[0], start, stop, output_size)
 
 
-def _upsampled_rows(maps: Float[Tensor, "c h w"], start: int, stop: int, width: int) -> Float[Tensor, "c rows W"]:
+def resized_bands(maps: Float[Tensor, "c h w"], size: tuple[int, int]) -> Iterator[Float[Tensor, "c rows W"]]:
+    """Maps resized bilinearly to (H, W), some rows at a time."""
+    for start, stop in _bands(maps, *size):
+        yield _resized_rows(lambda first, last: maps[:, first:last], maps.shape[1], start, stop, size)
+
+
+def _bands(maps: Tensor, height: int, width: int) -> Iterator[tuple[int, int]]:
+    """Rows from … to, which have about as many values of all maps as memory allows."""
+    values = CPU_BAND if maps.device.type == "cpu" else BAND
+    rows = max(STRIDE, values // (len(maps) * width))
+    for start in range(0, height, rows):
+        yield start, min(start + rows, height)
+
+
+def _upsampled_rows(
+    maps: Float[Tensor, "c h w"], start: int, stop: int, width: int, stride: int
+) -> Float[Tensor, "c rows W"]:
     """Rows of the maps upsampled to the padded input: they depend on those cells and the next on either side."""
-    first = max(start // STRIDE - 1, 0)
-    cells = maps[None, :, first : (stop - 1) // STRIDE + 2]
-    pixels = F.interpolate(cells, scale_factor=STRIDE, mode="bilinear", align_corners=False)[0]
-    return pixels[:, start - STRIDE * first : stop - STRIDE * first, :width]
+    first = max(start // stride - 1, 0)
+    cells = maps[None, :, first : (stop - 1) // stride + 2]
+    pixels = F.interpolate(cells, scale_factor=stride, mode="bilinear", align_corners=False)[0]
+    return pixels[:, start - stride * first : stop - stride * first, :width]
 
 
 def _resized_rows(
-    maps: Float[Tensor, "c h w"], start: int, stop: int, input_size: tuple[int, int], output_size: tuple[int, int]
+    rows_between: Callable[[int, int], Float[Tensor, "c _ w"]],
+    input_height: int,
+    start: int,
+    stop: int,
+    output_size: tuple[int, int],
 ) -> Float[Tensor, "c rows W"]:
-    """Rows of the result where its size is not the input's; `F.interpolate` cannot start at a fraction of a row."""
-    position = (torch.arange(start, stop) + 0.5) * (input_size[0] / output_size[0]) - 0.5
-    position = position.clamp(0, input_size[0] - 1)
+    """Rows of maps at another size; `F.interpolate` cannot start at a fraction of a row."""
+    position = (torch.arange(start, stop) + 0.5) * (input_height / output_size[0]) - 0.5
+    position = position.clamp(0, input_height - 1)
     above = position.long()
-    below = (above + 1).clamp(max=input_size[0] - 1)
+    below = (above + 1).clamp(max=input_height - 1)
     first = int(above[0])
-    pixels = _upsampled_rows(maps, first, int(below[-1]) + 1, input_size[1])
-    above, below, share = (x.to(maps.device) for x in (above - first, below - first, (position - above)[:, None]))
-    rows = pixels[:, above].lerp(pixels[:, below], share.to(maps.dtype))
+    source = rows_between(first, int(below[-1]) + 1)
+    above, below, share = (x.to(source.device) for x in (above - first, below - first, (position - above)[:, None]))
+    rows = source[:, above].lerp(source[:, below], share.to(source.dtype))
     return F.interpolate(rows[None], size=(stop - start, output_size[1]), mode="bilinear", align_corners=False)[0]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pisr_core.config import MaskFormerConfig
-from pisr_core.models.queries.structures import MaskPrediction
-from pisr_core.models.resizing import output_bands
 from pisr_core.structures import VOID_ID, PanopticResult, PanopticSegmentation, Segment, class_dtype
 
 DROPPED = -1
@@ -32,13 +29,30 @@ def semantic_inference(
     return torch.einsum("...qn,...qhw->...nhw", probabilities, mask_logits.sigmoid()).float()
 
 
+@dataclass(frozen=True)
+class MergingRule:
+    """How queries become segments.
+
+    Attributes:
+        object_mask_threshold: queries whose class is less probable are left out.
+        overlap_threshold: a query that keeps less than this share of its own mask gives nothing.
+        own_pixels: a segment lies within its query's own mask (Mask2Former, EoMT); else pixels that no mask claims go
+            to the query that comes nearest to it (MaskFormer).
+        weighted_masks: a query's own mask is where P(class) · P(in the mask) reaches 0.5 (`transformers`); else where
+            P(in the mask) does.
+    """
+
+    object_mask_threshold: float
+    overlap_threshold: float
+    own_pixels: bool = False
+    weighted_masks: bool = False
+
+
 def merge_masks(
     class_logits: Float[Tensor, "q c"],
     mask_logits: Float[Tensor, "q H W"],
     thing_ids: tuple[int, ...],
-    *,
-    object_mask_threshold: float,
-    overlap_threshold: float,
+    rule: MergingRule,
 ) -> PanopticSegmentation:
     """The panoptic map: each pixel goes to the query with the highest P(class) · P(in the mask).
 
@@ -49,42 +63,49 @@ def merge_masks(
         class_logits: of c = n + 1 classes, the last for no object.
         mask_logits: at the result's size.
         thing_ids: positions of the thing classes.
-        object_mask_threshold: queries whose class is less probable are left out.
-        overlap_threshold: the share.
+        rule: what becomes a segment.
     """
-    return _merge_bands(class_logits, [mask_logits], thing_ids, object_mask_threshold, overlap_threshold)
+    return _merge_bands(class_logits, [mask_logits.sigmoid()], thing_ids, rule)
 
 
 def _merge_bands(
     class_logits: Float[Tensor, "q c"],
     bands: Iterable[Float[Tensor, "q _ W"]],
     thing_ids: tuple[int, ...],
-    object_mask_threshold: float,
-    overlap_threshold: float,
+    rule: MergingRule,
 ) -> PanopticSegmentation:
-    """`merge_masks` of masks that come some rows at a time, from top to bottom."""
+    """`merge_masks` of P(in the mask) that comes some rows at a time, from top to bottom."""
     scores, classes = class_logits.softmax(dim=1).max(dim=1)
-    confident = ((classes != class_logits.shape[1] - 1) & (scores > object_mask_threshold)).nonzero().squeeze(1)
+    no_object = classes == class_logits.shape[1] - 1
+    confident = (~no_object & (scores > rule.object_mask_threshold)).nonzero().squeeze(1)
     scores, classes = scores[confident], classes[confident]
     whole = torch.zeros_like(classes)
-    owners = []
+    owners, insides = [], []
     for band in bands:
         if not len(scores):
             owners.append(torch.zeros(band.shape[1:], dtype=torch.long))
             continue
-        masks = band.index_select(0, confident).sigmoid()
-        whole += (masks >= 0.5).sum(dim=(1, 2))
-        owners.append((scores[:, None, None] * masks).argmax(dim=0))
+        masks = band.index_select(0, confident)
+        weighted = scores[:, None, None] * masks
+        own = (weighted if rule.weighted_masks else masks) >= 0.5
+        whole += own.sum(dim=(1, 2))
+        owners.append(weighted.argmax(dim=0))
+        if rule.own_pixels:
+            insides.append(own.gather(0, owners[-1][None])[0])
     owner = torch.cat(owners)
     if not len(scores):
         return PanopticSegmentation(np.full(owner.shape, VOID_ID, dtype=np.int32), ())
     won = owner.flatten().bincount(minlength=len(scores))
+    kept = owner[torch.cat(insides)].bincount(minlength=len(scores)) if rule.own_pixels else won
     # In double precision, for a query that keeps exactly the share stays.
-    stays = (won > 0) & (whole > 0) & (won.double() / whole >= overlap_threshold)
+    stays = (kept > 0) & (whole > 0) & (won.double() / whole >= rule.overlap_threshold)
     ids, segments = _segments(
-        classes.where(stays, DROPPED).tolist(), won.tolist(), scores.tolist(), frozenset(thing_ids)
+        classes.where(stays, DROPPED).tolist(), kept.tolist(), scores.tolist(), frozenset(thing_ids)
     )
-    return PanopticSegmentation(np.array(ids, dtype=np.int32)[owner.cpu().numpy()], segments)
+    panoptic = np.array(ids, dtype=np.int32)[owner.cpu().numpy()]
+    if rule.own_pixels:
+        panoptic[~torch.cat(insides).cpu().numpy()] = VOID_ID
+    return PanopticSegmentation(panoptic, segments)
 
 
 def _segments(
@@ -111,32 +132,28 @@ def _segments(
 
 
 def mask_panoptic(
-    prediction: MaskPrediction,
-    index: int,
-    input_size: tuple[int, int],
-    output_size: tuple[int, int],
+    class_logits: Float[Tensor, "q c"],
+    bands: Iterable[Float[Tensor, "q _ W"]],
     thing_ids: tuple[int, ...],
-    config: MaskFormerConfig,
+    rule: MergingRule,
 ) -> PanopticResult:
-    """The panoptic map of one image of a batch: masks are upsampled, cropped and brought to the output's size.
+    """The panoptic map and the class map of one image.
 
     Args:
-        prediction: the final stage's.
-        index: of the image in the batch.
-        input_size: (H, W) of the image without padding.
-        output_size: (H, W) of the result.
+        class_logits: of c = n + 1 classes, the last for no object.
+        bands: P(in the mask) at the result's size, some rows at a time, from top to bottom.
         thing_ids: positions of the thing classes.
-        config: thresholds.
+        rule: what becomes a segment.
     """
-    class_logits = prediction.class_logits[index].float()
-    dtype = class_dtype(class_logits.shape[1] - 1)
+    class_logits = class_logits.float()
+    probabilities = class_logits.softmax(dim=1)[:, :-1]
+    dtype = class_dtype(probabilities.shape[1])
     classes: list[Tensor] = []
 
-    def bands() -> Iterator[Float[Tensor, "q _ W"]]:
-        for band in output_bands(prediction.mask_logits[index].float(), input_size, output_size):
-            classes.append(semantic_inference(class_logits, band).argmax(dim=0).to(dtype))
+    def watched() -> Iterator[Float[Tensor, "q _ W"]]:
+        for band in bands:
+            classes.append(torch.einsum("qn,qhw->nhw", probabilities, band).argmax(dim=0).to(dtype))
             yield band
 
-    thresholds = config.object_mask_threshold, config.overlap_threshold
-    panoptic = _merge_bands(class_logits, bands(), thing_ids, *thresholds)
+    panoptic = _merge_bands(class_logits, watched(), thing_ids, rule)
     return PanopticResult(panoptic, torch.cat(classes).cpu().numpy())

@@ -6,7 +6,7 @@ import torch
 
 from pisr_core.models.exportable import VOID
 from pisr_core.models.queries.exporting import merge_queries
-from pisr_core.models.queries.merging import merge_masks
+from pisr_core.models.queries.merging import MergingRule, merge_masks
 from pisr_core.models.resizing import to_output_size
 
 THINGS, CLASSES = (1, 3), 5
@@ -22,7 +22,7 @@ def test_queries_merge_as_they_do_otherwise(seed):
     category, instance = merge_queries(class_logits, mask_logits, THINGS, scale=4, **thresholds)
     for index in range(2):
         masks = to_output_size(mask_logits[index], (36, 48), (36, 48))
-        expected = merge_masks(class_logits[index], masks, THINGS, **thresholds)
+        expected = merge_masks(class_logits[index], masks, THINGS, MergingRule(**thresholds))
         classes = expected.semantic().astype(np.int64)
         np.testing.assert_array_equal(category[index], np.where(expected.ids == 0, VOID, classes))
         # Each pair of class and instance is one segment.

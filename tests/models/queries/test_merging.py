@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pisr_core.config import MaskFormerConfig
-from pisr_core.models.queries.merging import mask_panoptic, merge_masks, semantic_inference
-from pisr_core.models.queries.structures import MaskPrediction
+from pisr_core.models.queries.merging import MergingRule, mask_panoptic, merge_masks, semantic_inference
+from pisr_core.models.resizing import output_bands
 
 CAR, SKY, NOTHING = 0, 1, 2
 
@@ -24,7 +23,7 @@ def columns(*spans: tuple[int, int], value: float = 10.0) -> torch.Tensor:
 
 
 def merge(class_logits, mask_logits):
-    return merge_masks(class_logits, mask_logits, (CAR,), object_mask_threshold=0.7, overlap_threshold=0.8)
+    return merge_masks(class_logits, mask_logits, (CAR,), MergingRule(0.7, 0.8))
 
 
 def test_reference_maps(parts_case):
@@ -35,8 +34,7 @@ def test_reference_maps(parts_case):
             torch.from_numpy(arrays[f"class_logits_{index}"]),
             torch.from_numpy(arrays[f"mask_logits_{index}"]).float(),
             tuple(case["thing_ids"]),
-            object_mask_threshold=case["object_mask_threshold"],
-            overlap_threshold=case["overlap_threshold"],
+            MergingRule(case["object_mask_threshold"], case["overlap_threshold"]),
         )
         np.testing.assert_array_equal(result.ids, arrays[f"panoptic_{index}"])
         assert [(s.id, s.category) for s in result.segments] == [(s["id"], s["category_id"]) for s in segments]
@@ -78,8 +76,8 @@ def test_semantic_inference_by_hand():
 def test_padding_is_cropped_and_the_result_resized():
     mask_logits = torch.full((1, 1, 16, 16), 10.0)
     mask_logits[..., 12:] = -10.0  # right of pixel 48
-    prediction = MaskPrediction(logits([CAR])[None], mask_logits)
-    result = mask_panoptic(prediction, 0, (64, 40), (128, 80), (CAR,), MaskFormerConfig())
+    bands = (band.sigmoid() for band in output_bands(mask_logits[0], (64, 40), (128, 80)))
+    result = mask_panoptic(logits([CAR]), bands, (CAR,), MergingRule(0.8, 0.8))
     assert result.panoptic.ids.shape == result.semantic.shape == (128, 80)
     assert (result.panoptic.ids == 1).all() and (result.semantic == CAR).all()
     assert result.panoptic.segments[0].area == 128 * 80
