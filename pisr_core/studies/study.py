@@ -21,6 +21,7 @@ from pisr_core.structures import Category
 from pisr_core.studies.processes import Slot, Training, train_all
 from pisr_core.training.finetune import load_fitting_weights
 from pisr_core.training.state import RunFolder, changed_settings, metrics_record
+from pisr_core.weights.backbone import load_backbone_weights
 from pisr_core.weights.checkpoint import read_checkpoint, save_checkpoint
 
 EVALUATION = ("train.eval_every=0", "train.eval_images=0")
@@ -228,6 +229,7 @@ def write_initial_weights(
     config = replace(config, relation=replace(config.relation, name="heads"))
     torch.manual_seed(config.train.seed)
     model = build_model(config, categories)
+    load_backbone_weights(model, config.backbone)
     if weights:
         load_fitting_weights(model, weights)
     save_checkpoint(path, model.state_dict(), config, categories, {"step": 0, "weights": _name(weights)})

@@ -8,6 +8,8 @@ from functools import partial
 from typing import Any
 
 import torch
+from timm.models.efficientnet import EfficientNetFeatures
+from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
@@ -29,12 +31,23 @@ def stages(model: TwoStageModel) -> list[nn.Module]:
     """The backbone's blocks of layers, then the other parts that the model has."""
     backbone = model.get_submodule("backbone")
     blocks = [
-        child
-        for child in getattr(backbone, "body", backbone).children()
+        part
+        for part in _called_parts(getattr(backbone, "body", backbone))
         # Single layers have little to save, and a list of modules is none.
-        if any(True for _ in child.children()) and not isinstance(child, nn.ModuleList)
+        if any(True for _ in part.children()) and not isinstance(part, nn.ModuleList)
     ]
     return blocks + model.parts_to_recompute()
+
+
+def _called_parts(body: nn.Module) -> Iterator[nn.Module]:
+    """A feature extractor's largest parts whose forward it calls: some of timm's go through their stages' blocks."""
+    whole = getattr(body, "model", body)  # where timm takes the maps from the network's own `forward_intermediates`
+    goes_through = whole is not body or isinstance(body, EfficientNetFeatures | MobileNetV3Features)
+    for part in whole.children():
+        if goes_through and isinstance(part, nn.Sequential | nn.ModuleList):
+            yield from part
+        else:
+            yield part
 
 
 def _recomputed(forward: Callable[..., Any], norms: Sequence[_BatchNorm], *inputs: Any) -> Any:

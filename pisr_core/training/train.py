@@ -27,6 +27,7 @@ from pisr_core.training.learner import Learner
 from pisr_core.training.listeners import Audience, JsonLinesListener, TensorBoardListener, TrainListener
 from pisr_core.training.loop import Trainer
 from pisr_core.training.state import Progress, RunFolder, check_same_run, read_state
+from pisr_core.weights.backbone import load_backbone_weights
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,8 @@ def build_trainer(
 
     torch.manual_seed(config.train.seed)
     model = build_model(_without_download(config) if saved else config, train_set.categories)
+    if not saved:
+        load_backbone_weights(model, config.backbone)
     reinitialised = load_fitting_weights(model, weights) if weights and not saved else ()
     learner = Learner(model, config.train, accelerator)
     if saved:

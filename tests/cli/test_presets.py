@@ -50,3 +50,12 @@ def test_table_for_people_names_presets_and_dashes_what_is_not_printed(pisr):
 def test_a_preset_and_a_table_are_too_much(pisr):
     code, out, err = pisr("presets", "coco-pdl-r50", "--table", "1")
     assert code == 2 and not out and "not both" in err
+
+
+def test_backbones_that_match(pisr):
+    code, out, _ = pisr("presets", "--backbones", "test_vit*", "--json")
+    listed = {backbone["name"]: backbone for backbone in json.loads(out)}
+    assert code == 0 and {"test_vit", "test_vit2"} <= set(listed)
+    assert listed["test_vit"]["output_strides"] == [8, 16, 32] and listed["test_vit"]["tags"] == ["r160_in1k"]
+    code, _, err = pisr("presets", "--backbones", "resnet18x")
+    assert code == 2 and "did you mean" in err

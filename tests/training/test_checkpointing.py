@@ -138,3 +138,15 @@ def test_every_architecture_is_known():
         assert len(stages(build(*settings))) >= 7
     base = build("scenes-pdl-r18", 'relation.name="none"')
     assert base.initial_heads in stages(base) and len(stages(base)) == 7
+
+
+def test_a_plain_transformers_blocks_are_computed_twice():
+    """timm takes its maps without calling what holds the blocks."""
+    model = build("custom-upernet-r18", 'backbone.name="test_vit"')
+    blocks = list(model.backbone.body.model.blocks)
+    assert len(blocks) > 1 and all(block in stages(model) for block in blocks)
+    calls = []
+    blocks[0].attn.register_forward_hook(lambda *_: calls.append(1))
+    checkpoint_activations(model.train())
+    model(torch.rand(1, 3, 64, 64) * 255).final.semantic.logits.sum().backward()
+    assert len(calls) == 2

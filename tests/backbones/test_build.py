@@ -1,10 +1,12 @@
 import logging
+import re
 from dataclasses import replace
 
 import pytest
+import timm
 import torch
 
-from pisr_core.backbones import BACKBONES, PIXEL_MEAN, PIXEL_STD, Stage, build_backbone
+from pisr_core.backbones import PIXEL_MEAN, PIXEL_STD, Stage, build_backbone, output_strides, start_backbone
 from pisr_core.config import BackboneConfig
 from pisr_core.errors import ConfigError
 
@@ -27,9 +29,17 @@ def offline(name: str, output_stride: int = 32, **settings) -> BackboneConfig:
     return BackboneConfig(name, pretrained=False, output_stride=output_stride, multi_grid=(), **settings)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_channels_and_strides_of_every_backbone(name):
-    for output_stride in BACKBONES[name].output_strides:
+STRIDES = dict.fromkeys(CHANNELS, (8, 16, 32)) | {
+    "hrnet_w48": (32,),
+    "swin_tiny_patch4_window7_224": (32,),
+    "swin_large_patch4_window12_384": (32,),
+}
+
+
+@pytest.mark.parametrize("name", CHANNELS)
+def test_channels_and_strides_of_the_papers_backbones(name):
+    assert output_strides(name) == STRIDES[name]
+    for output_stride in STRIDES[name]:
         with torch.device("meta"):
             backbone = build_backbone(offline(name, output_stride))
             pyramid = backbone(torch.empty(1, 3, 160, 224))
@@ -96,7 +106,11 @@ def test_frozen_stages_are_the_first_ones():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (offline("vgg"), "backbone.name = 'vgg': choose one of resnet18"),
+        (offline("resnet19"), "backbone.name = 'resnet19': did you mean resnet18 or"),
+        (offline("nothing like it"), "pisr presets --backbones PATTERN"),
+        (offline("resnet18.of_mine"), "timm's weights of resnet18 are .*tv_in1k"),
+        (offline("levit_128"), "it takes images of 224×224 pixels only"),
+        (offline("crossvit_9_240"), "it takes images of 240×240 pixels only, or its maps are no grid"),
         (offline("hrnet_w48", 16), "backbone.output_stride = 16: hrnet_w48 has 32 only"),
         (replace(offline("hrnet_w48"), multi_grid=(1, 2, 4)), "multi_grid = .*use \\[\\] for none"),
         (replace(offline("resnet18"), multi_grid=(1, 2, 4)), "resnet18 has 2"),
@@ -113,7 +127,53 @@ def test_weights_that_cannot_be_fetched_are_told_of_once(monkeypatch, caplog):
         logging.getLogger("huggingface_hub.utils").warning("Retrying in 1s")
         raise OSError("no network")
 
-    monkeypatch.setattr("pisr_core.backbones.timm.create_model", unreachable)
+    monkeypatch.setattr("pisr_core.backbones.build.create_body", unreachable)
     with caplog.at_level(logging.INFO), pytest.raises(ConfigError, match="no network.*backbone.pretrained=false"):
         build_backbone(BackboneConfig("resnet18"))
-    assert [record.name for record in caplog.records] == ["pisr_core.backbones"]
+    assert [record.name for record in caplog.records] == ["pisr_core.backbones.build"]
+
+
+def test_a_file_of_weights_starts_the_backbone():
+    config = offline("test_convnext")
+    published = timm.create_model("test_convnext", num_classes=7).state_dict()
+    backbone = build_backbone(config)
+    assert start_backbone(backbone, config, published) == []
+    body = backbone.body.state_dict()
+    for name, tensor in body.items():  # timm's extractor joins the first two parts of a name
+        torch.testing.assert_close(tensor, published[name.replace("stages_", "stages.").replace("stem_", "stem.")])
+
+
+def test_a_file_of_an_originals_names_is_converted_as_timm_does():
+    """ConvNeXt's authors call the stem `downsample_layers.0`, and a block's layers `pwconv1` and `pwconv2`."""
+    config = offline("test_convnext")
+    published = timm.create_model("test_convnext", num_classes=7).state_dict()
+    original = {}
+    for name, tensor in published.items():
+        name = name.replace("stem.", "downsample_layers.0.").replace("mlp.fc", "pwconv").replace("conv_dw", "dwconv")
+        name = re.sub(r"stages\.(\d)\.downsample", r"downsample_layers.\1", name)
+        original[re.sub(r"stages\.(\d)\.blocks", r"stages.\1", name).replace("head.norm", "norm")] = tensor
+    backbone = build_backbone(config)
+    assert start_backbone(backbone, config, original) == []
+    assert torch.equal(
+        backbone.body["stages_1"].blocks[0].mlp.fc1.weight, published["stages.1.blocks.0.mlp.fc1.weight"]
+    )
+
+
+def test_a_file_that_lacks_a_few_weights_leaves_them_as_they_are():
+    config = offline("test_convnext")
+    published = timm.create_model("test_convnext", num_classes=7).state_dict()
+    lacking = {name: tensor for name, tensor in published.items() if name != "stages.3.blocks.0.mlp.fc2.weight"}
+    backbone = build_backbone(config)
+    before = backbone.body["stages_3"].blocks[0].mlp.fc2.weight.clone()
+    assert start_backbone(backbone, config, lacking) == ["stages_3.blocks.0.mlp.fc2.weight"]
+    assert torch.equal(backbone.body["stages_3"].blocks[0].mlp.fc2.weight, before)
+
+
+@pytest.mark.parametrize("other", ["test_vit", "test_convnext2", "resnet18"])
+def test_a_file_of_another_network_is_refused(other):
+    config = offline("test_convnext")
+    backbone = build_backbone(config)
+    before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
+    with pytest.raises(ConfigError, match="of another network than test_convnext|of the .* weights of test_convnext"):
+        start_backbone(backbone, config, timm.create_model(other).state_dict())
+    assert all(torch.equal(before[name], tensor) for name, tensor in backbone.state_dict().items())
