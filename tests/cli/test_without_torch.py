@@ -40,11 +40,10 @@ def dataset(tmp_path):
         for name in "ab":
             Image.fromarray(png).save(tmp_path / folder / f"{name}.png")
     segments = [{"id": i, "category_id": i, "area": 12, "bbox": [3 * i - 3, 0, 3, 4], "iscrowd": 0} for i in (1, 2)]
+    names = [f"{name}.png" for name in "ab"]
     content = {
-        "images": [{"id": i, "file_name": f"{n}.png", "height": 4, "width": 6} for i, n in enumerate("ab")],
-        "annotations": [
-            {"image_id": i, "file_name": f"{n}.png", "segments_info": segments} for i, n in enumerate("ab")
-        ],
+        "images": [{"id": i, "file_name": name, "height": 4, "width": 6} for i, name in enumerate(names)],
+        "annotations": [{"image_id": i, "file_name": n, "segments_info": segments} for i, n in enumerate(names)],
         "categories": [{"id": 1, "name": "road", "isthing": 0}, {"id": 2, "name": "car", "isthing": 1}],
     }
     (tmp_path / "annotations/panoptic_val.json").write_text(json.dumps(content))
