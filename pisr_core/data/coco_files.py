@@ -24,7 +24,7 @@ from pisr_core.data.coco_tables import AnnotationRecord, CocoPanopticFile, Image
 from pisr_core.data.images import BROKEN_IMAGE_ERRORS
 from pisr_core.data.listed_share import ListedShare
 from pisr_core.data.panoptic_json import read_panoptic_json
-from pisr_core.data.png_decoding import decode_rgb
+from pisr_core.data.png_decoding import PNG_SIGNATURE, decode_rgb
 from pisr_core.errors import DataError
 from pisr_core.pixel_runs import Runs, find_runs
 from pisr_core.runtime.atomic import written_whole
@@ -44,7 +44,6 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 RGB, RGBA = bytes((8, 2)), bytes((8, 6))
 """Bits and colour type in the header of PNGs that can hold segment ids."""
 
@@ -77,16 +76,15 @@ def read_panoptic_png(path: Path) -> Int[np.ndarray, "H W"]:
     try:
         data = path.read_bytes()
         check_png_header(path, data[:26])
-        pixels = decode_rgb(data)
-        if pixels is not None:
-            return rgb_to_id(pixels)
-        with io.BytesIO(data) as file:
-            with Image.open(file, formats=("PNG",)) as image:
-                # Four bytes a pixel, as Pillow holds them, are R + 256·G + 256²·B already, and above 255 or alpha.
-                pixels = np.frombuffer(image.tobytes("raw", "RGBA" if image.mode == "RGBA" else "RGBX"), "<i4")
-                if image.mode == "RGBA" and np.ptp(pixels >> 24):
-                    raise ValueError("its alpha differs from pixel to pixel, which segment ids do not tell")
-                return (pixels & 0xFFFFFF).reshape(image.height, image.width)
+        colours = decode_rgb(data)
+        if colours is not None:
+            return rgb_to_id(colours)
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            # Four bytes a pixel, as Pillow holds them, are R + 256·G + 256²·B already, and above 255 or alpha.
+            pixels = np.frombuffer(image.tobytes("raw", "RGBA" if image.mode == "RGBA" else "RGBX"), "<i4")
+            if image.mode == "RGBA" and np.ptp(pixels >> 24):
+                raise ValueError("its alpha differs from pixel to pixel, which segment ids do not tell")
+            return (pixels & 0xFFFFFF).reshape(image.height, image.width)
     except FileNotFoundError:
         raise DataError(f"{path}: no such panoptic PNG. Put it there or mend file_name in the JSON.") from None
     except BROKEN_IMAGE_ERRORS as error:

@@ -98,7 +98,7 @@ class CocoPanopticDataset:
 
     def file_name(self, index: int) -> str:
         """The name of an image in the JSON."""
-        return self.file.images[index].file_name
+        return self.file.images.file_names[int(self._positions[index])]
 
     def image_path(self, image: ImageRecord) -> Path:
         """Where an image lies."""

@@ -13,7 +13,8 @@ from pisr_core.data.images import MAX_MEGAPIXELS
 HEADER = struct.Struct(">8s4x4sIIBB")
 """Signature, length and name of the first chunk, width, height, bits and colour type."""
 
-SIGNATURE, RGB = b"\x89PNG\r\n\x1a\n", 2
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+RGB_COLOURS = 2
 
 
 def decode_rgb(data: bytes) -> UInt8[np.ndarray, "H W 3"] | None:
@@ -25,7 +26,12 @@ def decode_rgb(data: bytes) -> UInt8[np.ndarray, "H W 3"] | None:
     if len(data) < HEADER.size:
         return None
     signature, chunk, width, height, bits, colours = HEADER.unpack_from(data)
-    if (signature, chunk, bits, colours) != (SIGNATURE, b"IHDR", 8, RGB) or height * width > MAX_MEGAPIXELS * 10**6:
+    if (signature, chunk, bits, colours) != (
+        PNG_SIGNATURE,
+        b"IHDR",
+        8,
+        RGB_COLOURS,
+    ) or height * width > MAX_MEGAPIXELS * 10**6:
         return None
     try:
         return decode_image_png_u8(data, (height, width), "rgb")
