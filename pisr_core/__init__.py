@@ -1,7 +1,8 @@
 """PISR: a relational context encoder for panoptic segmentation, and the models, data and training around it."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pisr_core.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pisr_core.api import Prediction, Predictor, load_model
@@ -21,8 +22,4 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """The public names, imported when first used: `pisr --help` should not wait for torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = lazy_names(__name__, _HOMES)

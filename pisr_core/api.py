@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pisr_core.config import Config
 from pisr_core.data.coco_files import CocoPanopticWriter
-from pisr_core.data.images import pillow_to_tensor, read_image
+from pisr_core.data.image_tensors import pillow_to_tensor, read_image
 from pisr_core.errors import DataError
 from pisr_core.inference.fast_model import FastModel, check_precision
 from pisr_core.inference.load import load_model as load_network

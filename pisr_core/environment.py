@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from pisr_core.data import ROOT_VARIABLES, dataset_root
 from pisr_core.data.checking.splits import LAYOUTS, find_splits
+from pisr_core.data.layouts import ROOT_VARIABLES, dataset_root
 from pisr_core.errors import DataError
 
 PACKAGES = (

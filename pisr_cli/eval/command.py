@@ -12,7 +12,10 @@ from pisr_cli.eval.outcome import Outcome, deliver
 from pisr_cli.eval.subject import SubjectOptions, evaluate_model, load_subject
 from pisr_cli.terminal.console import progress_bar
 from pisr_cli.terminal.options import Json, NetworkOptions, grouped
+from pisr_core.config import check_choice
 from pisr_core.errors import ConfigError
+
+METRICS = ("pq", "miou", "ap")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,9 @@ class FileOptions:
         Path | None, typer.Option(help="PNGs of the ground truth; else the JSON's name without .json.", metavar="DIR")
     ] = None
     images: Annotated[Path | None, typer.Option(help="The images, to see them in the report.", metavar="DIR")] = None
+    metrics: Annotated[
+        str, typer.Option(help="What to count, with commas; pq alone is the fastest.", metavar="NAMES")
+    ] = ",".join(METRICS)
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,8 @@ def evaluate(network: NetworkOptions, subject: SubjectOptions, files: FileOption
     Example: pisr eval --split test-dev --submission upload
     """
     if files.predictions is None and files.annotations is None:
+        if files.metrics != FileOptions.metrics:
+            raise ConfigError("--metrics needs predictions on disk; a model's scores are all counted as it predicts.")
         chosen = load_subject(network, subject)
         outcome = evaluate_model(chosen, results.instances, results.compare, results.submission)
     else:
@@ -98,9 +106,21 @@ def _evaluate_files(files: FileOptions, instances: Path | None) -> Outcome:
     from pisr_core.metrics.files import evaluate_files
 
     assert files.predictions is not None and files.annotations is not None
+    metrics = _metrics(files.metrics)
+    if instances is not None and "ap" not in metrics:
+        raise ConfigError("--instances is for AP: add ap to --metrics, or leave --instances out.")
     jsons, folders = (files.predictions, files.annotations), (files.predictions_dir, files.annotations_dir)
     with progress_bar("comparing") as progress:
-        result = evaluate_files(*jsons, *folders, progress, official_instances=instances)
+        result = evaluate_files(*jsons, *folders, progress, "ap" in metrics, instances, "miou" in metrics)
     facts = {"predictions": str(files.predictions), "annotations": str(files.annotations), "images": result.images}
     examples = examples_of_files(result.worst, *jsons, *folders, files.images)
     return Outcome(result, facts, examples=examples)
+
+
+def _metrics(text: str) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        check_choice("--metrics", name, METRICS)
+    if "pq" not in names:
+        raise ConfigError(f"--metrics {text}: leave pq in, beside which the others are counted.")
+    return names

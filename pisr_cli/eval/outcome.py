@@ -65,14 +65,15 @@ def _show(result: EvaluationResult, comparisons: list[Comparison]) -> None:
     _show_table("Classes", class_table(result))
     _show_table("Panoptic quality", group_table(result))
     semantic, instance = result.semantic, result.instance
-    line = f"mIoU {score(semantic.miou)}, pixel accuracy {score(semantic.pixel_accuracy)}"
-    if semantic.iiou_per_class is not None:
-        line += f", iIoU {score(semantic.iiou)} (of categories {score(semantic.iiou_categories)})"
+    if semantic is not None:
+        line = f"mIoU {score(semantic.miou)}, pixel accuracy {score(semantic.pixel_accuracy)}"
+        if semantic.iiou_per_class is not None:
+            line += f", iIoU {score(semantic.iiou)} (of categories {score(semantic.iiou_categories)})"
+        results.print(line)
     if instance is not None:
         scores = {"AP": instance.ap, "AP50": instance.ap50, "AP75": instance.ap75}
         sizes = {"small": instance.ap_small, "medium": instance.ap_medium, "large": instance.ap_large}
-        line += "\n" + ", ".join(f"{name} {score(ap)}" for name, ap in (scores | sizes).items() if ap is not None)
-    results.print(line)
+        results.print(", ".join(f"{name} {score(ap)}" for name, ap in (scores | sizes).items() if ap is not None))
     for comparison in comparisons:
         _show_comparison(comparison)
     results.print(f"{result.images} images in {result.seconds:.1f} s")

@@ -158,7 +158,7 @@ def _score(
     positions: dict[int | str, int],
 ) -> Outcome:
     from pisr_core.evaluation.evaluate import evaluate
-    from pisr_core.evaluation.examples import examples_of_model
+    from pisr_core.evaluation.model_examples import examples_of_model
     from pisr_core.results.comparison import compare
 
     model, config = subject.model, subject.config

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,12 @@ def read_categories(path: Path) -> tuple[Category, ...]:
     if len({category.id for category in categories}) < len(categories):
         raise DataError(f"{path}: a category id comes twice. Give every category its own.")
     return tuple(sorted(categories, key=lambda category: category.id))
+
+
+def is_cityscapes(categories: Sequence[Category]) -> bool:
+    """Whether these are the classes of Cityscapes, in any order."""
+    evaluated = {(label.name, label.hasInstances) for label in cityscapes_labels if not label.ignoreInEval}
+    return {(category.name, category.isthing) for category in categories} == evaluated
 
 
 def _csv_entries(path: Path) -> list[dict[str, Any]]:

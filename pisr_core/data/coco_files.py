@@ -6,6 +6,7 @@ trusted: they are counted from the PNG.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from pisr_core.data.coco_tables import AnnotationRecord, CocoPanopticFile, Image
 from pisr_core.data.images import BROKEN_IMAGE_ERRORS
 from pisr_core.data.listed_share import ListedShare
 from pisr_core.data.panoptic_json import read_panoptic_json
+from pisr_core.data.png_decoding import PNG_SIGNATURE, decode_rgb
 from pisr_core.errors import DataError
 from pisr_core.pixel_runs import Runs, find_runs
 from pisr_core.runtime.atomic import written_whole
@@ -42,7 +44,6 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 RGB, RGBA = bytes((8, 2)), bytes((8, 6))
 """Bits and colour type in the header of PNGs that can hold segment ids."""
 
@@ -51,8 +52,14 @@ PNG_COLOUR_TYPES = {0: "greyscale", 2: "RGB", 3: "palette", 4: "greyscale with a
 
 def rgb_to_id(rgb: UInt8[np.ndarray, "H W 3"]) -> Int[np.ndarray, "H W"]:
     """Segment ids of a panoptic PNG's colours: R + 256·G + 256²·B, int32."""
-    red, green, blue = (rgb[..., channel].astype(np.int32) for channel in range(3))
-    return red | green << 8 | blue << 16
+    colours = np.ascontiguousarray(rgb).reshape(-1, 3)
+    ids = np.zeros(len(colours), np.int32)
+    if len(ids) > 1:
+        # A pixel's three bytes and the next one's first, as one number; the mask removes the fourth byte.
+        numbers = np.ndarray(len(ids) - 1, "<i4", colours, strides=(3,))
+        np.bitwise_and(numbers, 0xFFFFFF, out=ids[:-1])
+    ids[-1:] = colours[-1:].astype(np.int32) @ np.array([1, 2**8, 2**16], np.int32)
+    return ids.reshape(rgb.shape[:2])
 
 
 def id_to_rgb(ids: Int[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
@@ -67,15 +74,17 @@ def read_panoptic_png(path: Path) -> Int[np.ndarray, "H W"]:
         DataError: the file is missing, truncated or no 8-bit RGB PNG, or its alpha says something.
     """
     try:
-        with path.open("rb") as file:
-            check_png_header(path, file.read(26))
-            file.seek(0)
-            with Image.open(file, formats=("PNG",)) as image:
-                # Four bytes a pixel, as Pillow holds them, are R + 256·G + 256²·B already, and above 255 or alpha.
-                pixels = np.frombuffer(image.tobytes("raw", "RGBA" if image.mode == "RGBA" else "RGBX"), "<i4")
-                if image.mode == "RGBA" and np.ptp(pixels >> 24):
-                    raise ValueError("its alpha differs from pixel to pixel, which segment ids do not tell")
-                return (pixels & 0xFFFFFF).reshape(image.height, image.width)
+        data = path.read_bytes()
+        check_png_header(path, data[:26])
+        colours = decode_rgb(data)
+        if colours is not None:
+            return rgb_to_id(colours)
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            # Four bytes a pixel, as Pillow holds them, are R + 256·G + 256²·B already, and above 255 or alpha.
+            pixels = np.frombuffer(image.tobytes("raw", "RGBA" if image.mode == "RGBA" else "RGBX"), "<i4")
+            if image.mode == "RGBA" and np.ptp(pixels >> 24):
+                raise ValueError("its alpha differs from pixel to pixel, which segment ids do not tell")
+            return (pixels & 0xFFFFFF).reshape(image.height, image.width)
     except FileNotFoundError:
         raise DataError(f"{path}: no such panoptic PNG. Put it there or mend file_name in the JSON.") from None
     except BROKEN_IMAGE_ERRORS as error:

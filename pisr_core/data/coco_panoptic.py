@@ -16,7 +16,8 @@ from pisr_core.data.coco_files import (
     read_segmentation,
 )
 from pisr_core.data.file_finder import FileFinder
-from pisr_core.data.images import read_image
+from pisr_core.data.image_tensors import read_image
+from pisr_core.data.layouts import cityscapes_image_path
 from pisr_core.data.listed_share import FEWEST_IMAGES, ListedShare
 from pisr_core.data.sampling import spread_over
 from pisr_core.errors import DataError
@@ -97,7 +98,7 @@ class CocoPanopticDataset:
 
     def file_name(self, index: int) -> str:
         """The name of an image in the JSON."""
-        return self.file.images[index].file_name
+        return self.file.images.file_names[int(self._positions[index])]
 
     def image_path(self, image: ImageRecord) -> Path:
         """Where an image lies."""
@@ -126,9 +127,3 @@ class CityscapesDataset(CocoPanopticDataset):
     def image_path(self, image: ImageRecord) -> Path:
         """Where an image lies, below the folder of its city."""
         return cityscapes_image_path(self.images_dir, image.file_name)
-
-
-def cityscapes_image_path(images_dir: Path, file_name: str) -> Path:
-    """Where Cityscapes' image of a JSON's `file_name` lies."""
-    name = Path(file_name).name.replace("_gtFine_leftImg8bit", "_leftImg8bit")
-    return images_dir / name.split("_", maxsplit=1)[0] / name

@@ -1,4 +1,4 @@
-"""Images of any kind as 8-bit RGB."""
+"""Images of any kind as 8-bit RGB, in arrays."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
 
 from pisr_core.errors import DataError
 
@@ -52,7 +50,7 @@ FORMATS = tuple(name for name in _KNOWN_FORMATS if name in Image.OPEN)
 """What is read, whatever a file's ending says. Pillow knows more; of these some start other programs (EPS)."""
 
 
-def read_image(path: Path, annotated_size: tuple[int, int] | None = None) -> UInt8[Tensor, "3 H W"]:
+def read_pixels(path: Path, annotated_size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "H W 3"]:
     """An image as RGB, upright as its EXIF orientation says; of an animation the first frame.
 
     Greyscale, palette, CMYK, 16-bit and transparent images are converted; transparency is dropped.
@@ -75,20 +73,19 @@ def read_image(path: Path, annotated_size: tuple[int, int] | None = None) -> UIn
             f"{path}: the image has {found[0]}×{found[1]} pixels, its annotation {annotated_size[0]}×"
             f"{annotated_size[1]}. Use the image that was annotated, at the same size."
         )
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    return pixels
 
 
-def pillow_to_tensor(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
-    """An image that is open already, converted as `read_image` does.
+def pillow_pixels(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
+    """An image that is open already, converted as `read_pixels` does.
 
     Raises:
         DataError: its file is broken, or its pixels have no known range.
     """
     try:
-        pixels = _rgb(ImageOps.exif_transpose(image))
+        return _rgb(ImageOps.exif_transpose(image))
     except BROKEN_IMAGE_ERRORS as error:
         raise DataError(f"a Pillow image cannot be read ({error}). Give another.") from error
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
 def image_size(path: Path, upright: bool = True) -> tuple[int, int]:
@@ -96,7 +93,7 @@ def image_size(path: Path, upright: bool = True) -> tuple[int, int]:
 
     Args:
         path: the file.
-        upright: turned as its EXIF orientation says, as `read_image` does; else as stored.
+        upright: turned as its EXIF orientation says, as `read_pixels` does; else as stored.
 
     Raises:
         DataError: the file is missing, broken or beyond `MAX_MEGAPIXELS`.

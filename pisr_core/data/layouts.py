@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
 from pisr_core.errors import DataError
+
+ROOT_VARIABLES = ("PISR_DATASETS", "DETECTRON2_DATASETS")
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,12 @@ ADE20K_FOLDERS = {"train": "training", "val": "validation", "test": "testing"}
 """What ADE20K calls its splits."""
 
 
+def dataset_root(root: Path | None) -> Path:
+    """The given folder, else `$PISR_DATASETS`, else `$DETECTRON2_DATASETS`, else `./datasets`."""
+    named = (os.environ[variable] for variable in ROOT_VARIABLES if os.environ.get(variable))
+    return (root or Path(next(named, "datasets"))).expanduser()
+
+
 def bases(root: Path, folder: str) -> tuple[Path, Path]:
     """The folders that a dataset may be: `root/folder`, or `root` itself."""
     return root / folder, root
@@ -95,6 +104,12 @@ def cityscapes_paths(root: Path, split: str) -> list[SplitPaths]:
 def cityscapes_test_paths(root: Path, split: str) -> list[ImageFolder]:
     """Where the test images of Cityscapes may lie."""
     return [ImageFolder(base / "leftImg8bit" / split) for base in bases(root, "cityscapes")]
+
+
+def cityscapes_image_path(images_dir: Path, file_name: str) -> Path:
+    """Where Cityscapes' image of a JSON's `file_name` lies."""
+    name = Path(file_name).name.replace("_gtFine_leftImg8bit", "_leftImg8bit")
+    return images_dir / name.split("_", maxsplit=1)[0] / name
 
 
 def ade20k_paths(root: Path, split: str) -> list[SplitPaths]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pisr_core.data.images import image_size, read_image
+from pisr_core.data.image_tensors import read_image
+from pisr_core.data.images import image_size
 from pisr_core.data.json_files import load_json_lists
 from pisr_core.data.panoptic_json import read_images
 from pisr_core.errors import DataError

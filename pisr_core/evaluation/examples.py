@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 
 from pisr_core.data.coco_files import read_panoptic_json, read_segmentation
 from pisr_core.data.file_finder import FileFinder
-from pisr_core.data.images import read_image
-from pisr_core.inference.mode import inference
-from pisr_core.inference.predict import predict_sample
+from pisr_core.data.images import read_pixels
 from pisr_core.metrics.worst import ImageScore
-from pisr_core.models import PanopticModel
-from pisr_core.structures import PanopticDataset, PanopticSegmentation
+from pisr_core.structures import PanopticSegmentation
 
 
 @dataclass(frozen=True)
@@ -35,31 +31,6 @@ class Example:
     image: UInt8[np.ndarray, "H W 3"] | None
     truth: PanopticSegmentation
     prediction: PanopticSegmentation
-
-
-def examples_of_model(
-    worst: Sequence[ImageScore],
-    model: PanopticModel,
-    dataset: PanopticDataset,
-    positions: Mapping[int | str, int],
-    device: torch.device,
-) -> Iterator[Example]:
-    """The worst images, predicted once more, so that no evaluation has to keep its maps.
-
-    Args:
-        worst: which ones.
-        model: is on `device`.
-        dataset: annotated images.
-        positions: where each image id stands in the dataset.
-        device: where the model computes.
-    """
-    for score in worst:
-        sample = dataset[positions[score.image_id]]
-        assert sample.panoptic is not None  # it has been scored
-        pixels = sample.image.permute(1, 2, 0).contiguous().numpy()
-        with inference(model):
-            prediction = predict_sample(model, sample, device)
-        yield Example(score, pixels, sample.panoptic, prediction)
 
 
 def examples_of_files(
@@ -88,8 +59,5 @@ def examples_of_files(
         annotated, predicted = (file.annotations[score.image_id] for file in (truths, predictions))
         truth = read_segmentation(truth_pngs.path(annotated.file_name), annotated)
         prediction = read_segmentation(predicted_pngs.path(predicted.file_name), predicted)
-        image = None
-        if images is not None:
-            pixels = read_image(images.path(score.file_name), truth.ids.shape)
-            image = pixels.permute(1, 2, 0).contiguous().numpy()
+        image = None if images is None else read_pixels(images.path(score.file_name), truth.ids.shape)
         yield Example(score, image, truth, prediction)

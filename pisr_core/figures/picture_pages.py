@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from pisr_core.data.images import read_image
+from pisr_core.data.image_tensors import read_image
 from pisr_core.errors import DataError
 from pisr_core.inference.predict import distinct_names, find_images
 from pisr_core.results.page import Page

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling import args as instance_settings
 from cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling import args as pixel_settings
-from cityscapesscripts.helpers.labels import id2label, labels, name2label
+from cityscapesscripts.helpers.labels import id2label, name2label
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 from scipy.sparse import csr_array
@@ -29,12 +29,6 @@ MIN_PIXELS = int(instance_settings.minRegionSizes[0])
 
 GROUP_LIMIT = 1000
 """Values of `instanceIds.png` below it are labels, above it label · 1000 + number of the instance."""
-
-
-def is_cityscapes(categories: Sequence[Category]) -> bool:
-    """Whether these are the classes of Cityscapes, in any order."""
-    evaluated = {(label.name, label.hasInstances) for label in labels if not label.ignoreInEval}
-    return {(category.name, category.isthing) for category in categories} == evaluated
 
 
 class CityscapesAP:

@@ -1,4 +1,4 @@
-"""Mask AP by COCO's definition, with pycocotools' matching and precision, streaming over images."""
+"""Mask AP by COCO's definition, with pycocotools' parameters and precision, streaming over images."""
 
 from __future__ import annotations
 
@@ -12,35 +12,29 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from pycocotools.cocoeval import COCOeval, Params
 
 from pisr_core.data.coco_masks import encoded_segmentation
 from pisr_core.errors import DataError
 from pisr_core.metrics.detections import DetectionState, ImageDetections, InstanceResult, Outcome, mean_percent
+from pisr_core.metrics.matching import Instances, match_detections, outside
 from pisr_core.metrics.overlaps import Overlaps
 from pisr_core.structures import Category, PanopticSegmentation, thing_ids
 
 MAX_DETECTIONS = 100
 """Only so many of the best detections of a class count in an image."""
 
-Instance = dict[str, Any]
-"""An annotated instance as pycocotools' matching reads it, `category` being our position."""
-
-InstanceSource = Callable[[int | str, Overlaps, PanopticSegmentation], tuple[list[Instance], Float[np.ndarray, "p t"]]]
+InstanceSource = Callable[[int | str, Overlaps, PanopticSegmentation], tuple[Instances, Float[np.ndarray, "p t"]]]
 """Gives an image's annotated instances and the IoU of each predicted segment with them."""
 
 
 def panoptic_instances(
     image_id: int | str, overlaps: Overlaps, prediction: PanopticSegmentation
-) -> tuple[list[Instance], Float[np.ndarray, "p t"]]:
+) -> tuple[Instances, Float[np.ndarray, "p t"]]:
     """The segments of the panoptic annotation; with a crowd, IoU is the share of the prediction that lies on it."""
-    instances = [
-        _instance(position + 1, segment.category, int(area), segment.iscrowd)
-        for position, (segment, area) in enumerate(zip(overlaps.truth, overlaps.true_areas, strict=True))
-    ]
     shared, areas = overlaps.shared.T, overlaps.predicted_areas[:, None]
     union = np.where(overlaps.crowd, areas, areas + overlaps.true_areas - shared)
-    return instances, shared / union
+    return Instances(overlaps.true_classes, overlaps.true_areas, overlaps.crowd), shared / union
 
 
 class OfficialInstances:
@@ -69,22 +63,21 @@ class OfficialInstances:
 
     def __call__(
         self, image_id: int | str, overlaps: Overlaps, prediction: PanopticSegmentation
-    ) -> tuple[list[Instance], Float[np.ndarray, "p t"]]:
+    ) -> tuple[Instances, Float[np.ndarray, "p t"]]:
         """The image's instances, and the IoU of the predicted segments' masks with them."""
         if image_id not in self._coco.imgs:
             raise DataError(f"{self.path}: has no image {image_id!r}. Give the file of the same split.")
         entries = self._coco.imgToAnns[image_id]
-        instances = [
-            _instance(
-                position + 1, self._positions.get(entry["category_id"], -1), entry["area"], entry.get("iscrowd", 0)
-            )
-            for position, entry in enumerate(entries)
-        ]
+        instances = Instances(
+            np.array([self._positions.get(entry["category_id"], -1) for entry in entries], np.int64),
+            np.array([entry["area"] for entry in entries], np.float64),
+            np.array([entry.get("iscrowd", 0) for entry in entries], bool),
+        )
         if not entries or not prediction.segments:
             return instances, np.zeros((len(prediction.segments), len(entries)))
         predicted = [rle.encode(np.asfortranarray(prediction.ids == s.id).view(np.uint8)) for s in prediction.segments]
         annotated = [self._encoded(image_id, entry) for entry in entries]
-        return instances, rle.iou(predicted, annotated, [instance["iscrowd"] for instance in instances])
+        return instances, rle.iou(predicted, annotated, instances.crowds.astype(int).tolist())
 
     def _encoded(self, image_id: int | str, entry: dict[str, Any]) -> dict[str, Any]:
         """An entry's mask as run lengths."""
@@ -112,12 +105,13 @@ class CocoAP:
     def __init__(self, categories: Sequence[Category], source: InstanceSource = panoptic_instances) -> None:
         self.categories = tuple(categories)
         self.source = source
-        self._evaluator = COCOeval()
-        self._areas = self._evaluator.params.areaRng
-        self._thresholds = self._evaluator.params.iouThrs
-        self._things = frozenset(thing_ids(self.categories))
-        truths = np.zeros((len(self._areas), len(self.categories)), np.int64)
-        self.state = DetectionState(truths, len(self._areas) * len(self._thresholds))
+        parameters = Params(iouType="segm")
+        self._ranges: Float[np.ndarray, "a 2"] = np.array(parameters.areaRng, np.float64)
+        self._thresholds: Float[np.ndarray, " thresholds"] = parameters.iouThrs
+        self._range_names = parameters.areaRngLbl
+        self._things = thing_ids(self.categories)
+        truths = np.zeros((len(self._ranges), len(self.categories)), np.int64)
+        self.state = DetectionState(truths, len(self._ranges) * len(self._thresholds))
 
     def update(self, image_id: int | str, overlaps: Overlaps, prediction: PanopticSegmentation) -> None:
         """Adds one image.
@@ -126,40 +120,19 @@ class CocoAP:
             DataError: the source does not know the image.
         """
         instances, iou = self.source(image_id, overlaps, prediction)
-        areas = overlaps.predicted_areas
-        classes, scores, outcomes = [], [], []
-        present = {segment.category for segment in overlaps.prediction} | {i["category"] for i in instances}
-        for category in sorted(present.intersection(self._things)):
-            true = [index for index, instance in enumerate(instances) if instance["category"] == category]
-            found = [index for index, segment in enumerate(overlaps.prediction) if segment.category == category]
-            detections = [
-                {"id": index + 1, "score": overlaps.prediction[index].score, "area": int(areas[index])}
-                for index in found
-            ]
-            best = sorted(range(len(found)), key=lambda i: -detections[i]["score"])[:MAX_DETECTIONS]
-            rows = [found[i] for i in best]
-            of_class = self._match(category, [instances[i] for i in true], detections, iou[np.ix_(rows, true)])
-            classes += [category] * len(best)
-            scores += [detections[i]["score"] for i in best]
-            outcomes.append(of_class)
-        if classes:
-            joined = np.concatenate(outcomes, axis=1)
-            self.state.images.append(ImageDetections(image_id, np.array(classes), np.array(scores, np.float64), joined))
-
-    def _match(
-        self, category: int, instances: list[Instance], detections: list[Instance], iou: Float[np.ndarray, "d t"]
-    ) -> UInt8[np.ndarray, "s d"]:
-        """Outcomes of one class's detections, best first, by pycocotools' greedy matching."""
-        evaluator, key = self._evaluator, (0, category)
-        evaluator._gts[key], evaluator._dts[key], evaluator.ious[key] = instances, detections, iou
-        outcomes = []
-        for index, area in enumerate(self._areas):
-            found = evaluator.evaluateImg(*key, area, MAX_DETECTIONS)
-            self.state.truths[index, category] += np.count_nonzero(np.asarray(found["gtIgnore"]) == 0)
-            right = np.where(found["dtMatches"] > 0, Outcome.TRUE_POSITIVE, Outcome.FALSE_POSITIVE)
-            outcomes.append(np.where(found["dtIgnore"], Outcome.IGNORED, right).astype(np.uint8))
-        del evaluator._gts[key], evaluator._dts[key], evaluator.ious[key]
-        return np.concatenate(outcomes)
+        counted = ~(outside(instances.areas, self._ranges) | instances.crowds)
+        for of_range, counts in zip(self.state.truths, counted, strict=True):
+            true = instances.classes[counts]
+            np.add.at(of_range, true[np.isin(true, self._things)], 1)
+        scores = np.array([segment.score for segment in overlaps.prediction], np.float64)
+        best = _best_of_each_class(overlaps.predicted_classes, scores, self._things)
+        if not best.size:
+            return
+        classes = overlaps.predicted_classes[best]
+        iou = np.where(classes[:, None] == instances.classes, iou[best], -1)
+        outcomes = match_detections(iou, overlaps.predicted_areas[best], instances, self._thresholds, self._ranges)
+        settings = outcomes.reshape(-1, len(best))
+        self.state.images.append(ImageDetections(image_id, classes, scores[best], settings))
 
     def merge(self, state: DetectionState) -> None:
         """Adds the state of another one."""
@@ -168,11 +141,11 @@ class CocoAP:
     def result(self) -> InstanceResult:
         """The scores of all images so far."""
         classes, scores, outcomes = self.state.joined()
-        found = self._things.intersection(classes.tolist())
+        found = set(self._things).intersection(classes.tolist())
         things = sorted(found.union(np.flatnonzero(self.state.truths.any(axis=0)).tolist()))
         precision = self._precision(things, classes, scores, outcomes)
         at_50, at_75 = (precision[np.isclose(self._thresholds, threshold)] for threshold in (0.5, 0.75))
-        ranges = dict(zip(self._evaluator.params.areaRngLbl, range(len(self._areas)), strict=True))
+        ranges = {name: index for index, name in enumerate(self._range_names)}
         everywhere = ranges["all"]
         return InstanceResult(
             ap=mean_percent(precision[..., everywhere]),
@@ -193,7 +166,7 @@ class CocoAP:
         outcomes: UInt8[np.ndarray, "s d"],
     ) -> Float[np.ndarray, "thresholds recalls things areas"]:
         """Precisions of classes by pycocotools, NaN where one has no instance; all images stand together as one."""
-        by_area = outcomes.reshape(len(self._areas), len(self._thresholds), -1)
+        by_area = outcomes.reshape(len(self._ranges), len(self._thresholds), -1)
         entries = []
         for category in things:
             chosen = classes == category
@@ -222,5 +195,13 @@ class CocoAP:
         return tuple(known.get(index) for index in range(len(self.categories)))
 
 
-def _instance(instance_id: int, category: int, area: float | int, iscrowd: bool | int) -> Instance:
-    return {"id": instance_id, "category": category, "area": area, "iscrowd": int(iscrowd), "ignore": int(iscrowd)}
+def _best_of_each_class(
+    classes: Int[np.ndarray, " p"], scores: Float[np.ndarray, " p"], things: Sequence[int]
+) -> Int[np.ndarray, " d"]:
+    """Positions of the thing segments that count, the most confident first; of equal ones the earlier."""
+    order = np.argsort(-scores, kind="stable")
+    order = order[np.isin(classes[order], things)]
+    if len(order) <= MAX_DETECTIONS:
+        return order
+    places = [np.flatnonzero(classes[order] == category)[:MAX_DETECTIONS] for category in np.unique(classes[order])]
+    return order[np.sort(np.concatenate(places))]

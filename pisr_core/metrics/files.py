@@ -6,13 +6,13 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
 
 from pisr_core.data.coco_files import (
-    AnnotationRecord,
     CocoPanopticFile,
     read_panoptic_json,
     read_panoptic_png,
@@ -23,6 +23,7 @@ from pisr_core.errors import DataError
 from pisr_core.metrics.overlaps import Overlaps, segment_overlaps
 from pisr_core.metrics.result import EvaluationResult
 from pisr_core.metrics.scores import Scores
+from pisr_core.runtime.allocation import keep_freed_memory
 from pisr_core.runtime.pipeline import mapped_ahead, worker_pool
 from pisr_core.structures import PanopticSegmentation
 
@@ -40,8 +41,9 @@ def evaluate_files(
     progress: Callable[[int, int], None] | None = None,
     instances: bool = True,
     official_instances: Path | None = None,
+    semantic: bool = True,
 ) -> EvaluationResult:
-    """All scores of the panoptic maps, over all annotated images.
+    """The scores of panoptic maps, over all annotated images.
 
     Args:
         predictions_json: the predictions; their `annotations` are what is read.
@@ -51,12 +53,14 @@ def evaluate_files(
         progress: called with (done, total) after each image.
         instances: count AP too.
         official_instances: see `Scores`.
+        semantic: count mIoU too.
 
     Raises:
         DataError: a file is missing or broken, an image has no prediction, sizes differ, or a PNG and its
             JSON list different segments.
     """
     start = time.perf_counter()
+    keep_freed_memory()
     truths = read_panoptic_json(annotations_json)
     predictions = read_panoptic_json(predictions_json, reference=truths)
     _check_complete(predictions, truths, predictions_json)
@@ -67,19 +71,18 @@ def evaluate_files(
         predictions_dir or predictions_json.with_suffix(""), predictions_json, predictions.annotations.file_names
     )
 
-    def read(position: int) -> _Pair:
-        predicted, annotated = (file.annotations.of_image(position) for file in (predictions, truths))
-        assert predicted is not None and annotated is not None  # as was checked
-        return _read_pair(predicted_pngs, predicted, truth_pngs, annotated)
+    def read(position: int) -> tuple[_Map, _Map]:
+        return _read(predictions, position, predicted_pngs), _read(truths, position, truth_pngs)
 
-    scores = Scores(truths.categories, instances, official_instances)
+    scores = Scores(truths.categories, instances, official_instances, semantic)
     positions = truths.annotations.positions()
     wrong_areas = 0
     with worker_pool(os.cpu_count() or 1) as pool:  # decoding does not hold Python's lock
         pairs = zip(positions, mapped_ahead(read, positions, pool, IMAGES_AHEAD), strict=True)
-        for done, (position, (prediction, truth, overlaps)) in enumerate(pairs, start=1):
+        for done, (position, (predicted, annotated)) in enumerate(pairs, start=1):
             image = truths.images[position]
-            scores.add(image.id, image.file_name, prediction, overlaps, truth)
+            overlaps = _overlaps(predicted, annotated)
+            scores.add(image.id, image.file_name, predicted.panoptic, overlaps, annotated.panoptic)
             wrong_areas += _count_wrong_areas(overlaps, truths.annotations.listed_areas(position))
             if progress is not None:
                 progress(done, len(positions))
@@ -92,23 +95,28 @@ def evaluate_files(
     return scores.result(time.perf_counter() - start)
 
 
-_Pair = tuple[PanopticSegmentation, PanopticSegmentation, Overlaps]
+@dataclass(frozen=True)
+class _Map:
+    """A panoptic map and where it comes from."""
+
+    path: Path
+    panoptic: PanopticSegmentation
 
 
-def _read_pair(
-    predicted_pngs: FileFinder, predicted: AnnotationRecord, truth_pngs: FileFinder, annotated: AnnotationRecord
-) -> _Pair:
-    """One image's prediction and annotation, and what they share."""
-    paths = predicted_pngs.path(predicted.file_name), truth_pngs.path(annotated.file_name)
-    prediction, truth = (
-        PanopticSegmentation(read_panoptic_png(path), record.segments)
-        for path, record in zip(paths, (predicted, annotated), strict=True)
-    )
+def _read(file: CocoPanopticFile, position: int, pngs: FileFinder) -> _Map:
+    """The map of an image that has one."""
+    record = file.annotations.of_image(position)
+    assert record is not None  # as was checked
+    path = pngs.path(record.file_name)
+    return _Map(path, PanopticSegmentation(read_panoptic_png(path), record.segments))
+
+
+def _overlaps(predicted: _Map, annotated: _Map) -> Overlaps:
     try:
-        return prediction, truth, segment_overlaps(truth, prediction)
+        return segment_overlaps(annotated.panoptic, predicted.panoptic)
     except DataError as error:
         raise DataError(
-            f"{paths[0]} against {paths[1]}: {error} Write the PNG and its JSON from the same map."
+            f"{predicted.path} against {annotated.path}: {error} Write the PNG and its JSON from the same map."
         ) from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Int, Integer
@@ -26,37 +27,37 @@ class Overlaps:
     prediction: tuple[Segment, ...]
     pixels: Int[np.ndarray, "rows columns"]
 
-    @property
+    @cached_property
     def shared(self) -> Int[np.ndarray, "t p"]:
         """Pixels of each annotated segment in each predicted one."""
         return self.pixels[1:, 1:]
 
-    @property
+    @cached_property
     def on_void(self) -> Int[np.ndarray, " p"]:
         """Pixels of each predicted segment where nothing is annotated."""
         return self.pixels[0, 1:]
 
-    @property
+    @cached_property
     def true_areas(self) -> Int[np.ndarray, " t"]:
         """Pixels of each annotated segment, 0 for one that is listed only."""
         return self.pixels[1:].sum(axis=1)
 
-    @property
+    @cached_property
     def predicted_areas(self) -> Int[np.ndarray, " p"]:
         """Pixels of each predicted segment."""
         return self.pixels[:, 1:].sum(axis=0)
 
-    @property
+    @cached_property
     def true_classes(self) -> Int[np.ndarray, " t"]:
         """Class of each annotated segment."""
         return np.array([segment.category for segment in self.truth], np.int64)
 
-    @property
+    @cached_property
     def predicted_classes(self) -> Int[np.ndarray, " p"]:
         """Class of each predicted segment."""
         return np.array([segment.category for segment in self.prediction], np.int64)
 
-    @property
+    @cached_property
     def crowd(self) -> Bool[np.ndarray, " t"]:
         """Which annotated segments are crowds."""
         return np.array([segment.iscrowd for segment in self.truth], bool)

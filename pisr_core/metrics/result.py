@@ -21,7 +21,7 @@ class EvaluationResult:
     Attributes:
         categories: the dataset's; every `per_class` has their order.
         panoptic: PQ.
-        semantic: mIoU, and on Cityscapes iIoU.
+        semantic: mIoU, and on Cityscapes iIoU; `None` where it was not counted.
         instance: mask AP, `None` where it was not counted.
         confusion: which classes' segments are taken for which.
         worst: the images with the most mistaken pixels, the worst first.
@@ -31,7 +31,7 @@ class EvaluationResult:
 
     categories: tuple[Category, ...]
     panoptic: PanopticQualityResult
-    semantic: SemanticResult
+    semantic: SemanticResult | None
     instance: InstanceResult | None
     confusion: SegmentConfusion
     worst: tuple[ImageScore, ...]
@@ -41,13 +41,15 @@ class EvaluationResult:
     def to_json(self) -> dict[str, Any]:
         """The scores as plain values; classes are keyed by their category id as text, no score is `None`.
 
-        `semantic` has the iIoU, and `instance` is there, only where they were counted.
+        `semantic`, its iIoU and `instance` are there only where they were counted.
         """
         panoptic = asdict(self.panoptic)
         panoptic["per_class"] = self._by_category(panoptic["per_class"])
-        scores = {"panoptic": panoptic, "semantic": self._by_class(asdict(self.semantic))}
-        if self.semantic.iiou_per_class is None:
-            scores["semantic"] = {k: v for k, v in scores["semantic"].items() if not k.startswith("iiou")}
+        scores = {"panoptic": panoptic}
+        if self.semantic is not None:
+            semantic = self._by_class(asdict(self.semantic))
+            known = self.semantic.iiou_per_class is not None
+            scores["semantic"] = {k: v for k, v in semantic.items() if known or not k.startswith("iiou")}
         if self.instance is not None:
             scores["instance"] = self._by_class(asdict(self.instance))
         return {**scores, "images": self.images, "seconds": round(self.seconds, 3)}

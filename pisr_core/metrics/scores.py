@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Int, Integer
 
-from pisr_core.metrics.cityscapes import CityscapesAP, InstanceIoU, is_cityscapes
-from pisr_core.metrics.coco import CocoAP, OfficialInstances, panoptic_instances
+from pisr_core.data.categories import is_cityscapes
 from pisr_core.metrics.confusion import Confusion
 from pisr_core.metrics.overlaps import Overlaps, class_overlaps, segment_overlaps
 from pisr_core.metrics.panoptic_quality import PanopticQuality, image_counts, image_pq, match_segments
@@ -18,6 +17,10 @@ from pisr_core.metrics.result import EvaluationResult
 from pisr_core.metrics.semantic import MeanIoU
 from pisr_core.metrics.worst import ImageScore, WorstImages
 from pisr_core.structures import Category, PanopticSegmentation
+
+if TYPE_CHECKING:
+    from pisr_core.metrics.cityscapes import CityscapesAP, InstanceIoU
+    from pisr_core.metrics.coco import CocoAP
 
 
 class Scores:
@@ -27,29 +30,43 @@ class Scores:
 
     Args:
         categories: the dataset's.
-        instances: count AP too, which takes longer than all the rest.
+        instances: count AP too.
         official_instances: score AP against the dataset's own instances rather than the panoptic annotation's: COCO's
             instances JSON, or Cityscapes' folder of the split with `CITY/*_gtFine_instanceIds.png`.
+        semantic: count mIoU (and Cityscapes' iIoU) too.
 
     Raises:
         DataError: the official instances cannot be read.
     """
 
     def __init__(
-        self, categories: Sequence[Category], instances: bool = True, official_instances: Path | None = None
+        self,
+        categories: Sequence[Category],
+        instances: bool = True,
+        official_instances: Path | None = None,
+        semantic: bool = True,
     ) -> None:
         self.categories = tuple(categories)
         self.images = 0
         self.quality = PanopticQuality(categories)
-        self.iou = MeanIoU(len(categories))
+        self.iou = MeanIoU(len(categories)) if semantic else None
         self.confusion = Confusion(len(categories))
         self.worst = WorstImages()
-        cityscapes = is_cityscapes(categories)
-        self.iiou = InstanceIoU(categories) if cityscapes else None
+        self.iiou: InstanceIoU | None = None
         self.instance: CityscapesAP | CocoAP | None = None
-        if instances and cityscapes:
-            self.instance = CityscapesAP(categories, official_instances)
+        self._count_instances(instances, semantic, official_instances)
+
+    def _count_instances(self, instances: bool, semantic: bool, official_instances: Path | None) -> None:
+        """Adds what follows the dataset's own definition; PQ alone need not wait for the official tools' imports."""
+        categories = self.categories
+        if (instances or semantic) and is_cityscapes(categories):
+            from pisr_core.metrics.cityscapes import CityscapesAP, InstanceIoU
+
+            self.iiou = InstanceIoU(categories) if semantic else None
+            self.instance = CityscapesAP(categories, official_instances) if instances else None
         elif instances:
+            from pisr_core.metrics.coco import CocoAP, OfficialInstances, panoptic_instances
+
             official = OfficialInstances(official_instances, categories) if official_instances else None
             self.instance = CocoAP(categories, official or panoptic_instances)
 
@@ -88,21 +105,18 @@ class Scores:
         num_classes = len(self.categories)
         matches = match_segments(overlaps)
         counts = image_counts(overlaps, matches, num_classes)
+        classes = None if self.iou is None else _pixels_by_class(overlaps, truth, semantic, num_classes)
         matched_pixels = int(overlaps.shared[matches.iou > 0].sum())
         annotated_pixels = int(overlaps.true_areas[~overlaps.crowd].sum())
         mistaken_pixels = annotated_pixels - matched_pixels
-        if semantic is None:
-            classes = overlaps.by_class(num_classes)
-        else:
-            classes = class_overlaps(truth, semantic, num_classes)
-
         self.images += 1
         self.quality.merge(counts)
-        self.iou.update(overlaps.truth, classes)
         self.confusion.update(overlaps, matches.ignored)
         self.worst.update(ImageScore(image_id, file_name, image_pq(counts), mistaken_pixels, annotated_pixels))
-        if self.iiou is not None:
-            self.iiou.update(overlaps.truth, classes)
+        if self.iou is not None and classes is not None:
+            self.iou.update(overlaps.truth, classes)
+            if self.iiou is not None:
+                self.iiou.update(overlaps.truth, classes)
         if self.instance is not None:
             self.instance.update(image_id, overlaps, prediction)
 
@@ -118,8 +132,8 @@ class Scores:
 
     def result(self, seconds: float) -> EvaluationResult:
         """The scores of all images so far, and how long it took."""
-        semantic = self.iou.result()
-        if self.iiou is not None:
+        semantic = self.iou.result() if self.iou is not None else None
+        if self.iou is not None and semantic is not None and self.iiou is not None:
             semantic = self.iiou.result(semantic, self.iou.state)
         return EvaluationResult(
             self.categories,
@@ -135,3 +149,10 @@ class Scores:
     def _parts(self) -> list[Any]:
         parts = (self.quality, self.iou, self.confusion, self.worst, self.iiou, self.instance)
         return [part for part in parts if part is not None]
+
+
+def _pixels_by_class(
+    overlaps: Overlaps, truth: PanopticSegmentation, semantic: Integer[np.ndarray, "H W"] | None, num_classes: int
+) -> Int[np.ndarray, "rows columns"]:
+    """Pixels of each annotated segment by class of the semantic map, or of the panoptic one where there is none."""
+    return overlaps.by_class(num_classes) if semantic is None else class_overlaps(truth, semantic, num_classes)

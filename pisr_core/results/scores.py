@@ -14,16 +14,17 @@ NOTHING = "nothing"
 def headline(result: EvaluationResult) -> dict[str, float | None]:
     """The scores that papers print, 0–100, by the names of their columns; those that were not counted are left out."""
     panoptic, semantic, instance = result.panoptic, result.semantic, result.instance
-    scores = {
+    scores: dict[str, float | None] = {
         "PQ": panoptic.all.pq,
         "SQ": panoptic.all.sq,
         "RQ": panoptic.all.rq,
         "PQ_th": panoptic.things.pq,
         "PQ_st": panoptic.stuff.pq,
-        "mIoU": semantic.miou,
     }
-    if semantic.iiou_per_class is not None:
-        scores["iIoU"] = semantic.iiou
+    if semantic is not None:
+        scores["mIoU"] = semantic.miou
+        if semantic.iiou_per_class is not None:
+            scores["iIoU"] = semantic.iiou
     if instance is not None:
         scores |= {"AP": instance.ap, "AP50": instance.ap50}
     return scores
@@ -40,21 +41,19 @@ def group_table(result: EvaluationResult) -> ResultsTable:
 
 def class_table(result: EvaluationResult) -> ResultsTable:
     """One row for each class; what a class has no score of is empty, what was not counted has no column."""
-    iiou, instance = result.semantic.iiou_per_class, result.instance
-    columns = ["class", "kind", "PQ", "SQ", "RQ", "IoU"]
-    columns += ["iIoU"] if iiou is not None else []
-    columns += ["AP", "AP50"] if instance is not None else []
-    table = ResultsTable((*columns, "TP", "FP", "FN"))
+    semantic, instance = result.semantic, result.instance
+    counted = {"IoU": semantic.per_class} if semantic is not None else {}
+    if semantic is not None and semantic.iiou_per_class is not None:
+        counted["iIoU"] = semantic.iiou_per_class
+    if instance is not None:
+        counted |= {"AP": instance.per_class, "AP50": instance.per_class_ap50}
+    table = ResultsTable(("class", "kind", "PQ", "SQ", "RQ", *counted, "TP", "FP", "FN"))
     for index, (category, quality) in enumerate(zip(result.categories, result.panoptic.per_class, strict=True)):
         row: dict[str, Cell] = {"class": category.name, "kind": "thing" if category.isthing else "stuff"}
         if quality.occurs:
             row |= {"PQ": quality.pq, "SQ": quality.sq, "RQ": quality.rq}
-        row |= {"TP": quality.tp, "FP": quality.fp, "FN": quality.fn, "IoU": result.semantic.per_class[index]}
-        if iiou is not None:
-            row["iIoU"] = iiou[index]
-        if instance is not None:
-            row |= {"AP": instance.per_class[index], "AP50": instance.per_class_ap50[index]}
-        table.add(row)
+        row |= {"TP": quality.tp, "FP": quality.fp, "FN": quality.fn}
+        table.add(row | {name: per_class[index] for name, per_class in counted.items()})
     return table
 
 

@@ -310,9 +310,10 @@ def _instances_limited(model: TwoStageModel, k: int) -> Iterator[None]:
 
 def _at_k(k: int, scores: Scores, filled: Sequence[int]) -> ScoresAtK:
     result = scores.result(0.0)
-    quality = result.panoptic
+    quality, semantic = result.panoptic, result.semantic
+    assert semantic is not None  # it was counted
     mean, most = (sum(filled) / len(filled), max(filled)) if filled else (0.0, 0)
-    return ScoresAtK(k, quality.all.pq, quality.things.pq, quality.stuff.pq, result.semantic.miou, mean, most)
+    return ScoresAtK(k, quality.all.pq, quality.things.pq, quality.stuff.pq, semantic.miou, mean, most)
 
 
 def _fingerprint(path: Path) -> str:

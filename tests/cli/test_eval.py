@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from zipfile import ZipFile
 
@@ -131,3 +132,33 @@ def test_mistakes_show_before_the_work(pisr, checkpoint, arguments, message):
 def test_options_of_models_need_a_model(pisr):
     code, _, err = pisr("eval", "--predictions", "p.json", "--annotations", "g.json", "--compare")
     assert code == 2 and "need a model" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--metrics", "pq"], "--metrics needs predictions on disk"),
+        (["--predictions", "p.json", "--annotations", "g.json", "--metrics", "pq,map"], "--metrics.*pq, miou, ap"),
+        (["--predictions", "p.json", "--annotations", "g.json", "--metrics", "ap"], "leave pq in"),
+        (
+            ["--predictions", "p.json", "--annotations", "g.json", "--metrics", "pq", "--instances", "i.json"],
+            "add ap to --metrics",
+        ),
+    ],
+)
+def test_what_to_count_is_checked_first(pisr, arguments, message):
+    code, _, err = pisr("eval", *arguments)
+    assert code == 2 and re.search(message, " ".join(err.split()))
+
+
+@pytest.mark.parametrize(("metrics", "keys"), [("pq", set()), ("pq,miou", {"semantic"}), ("pq,ap", {"instance"})])
+def test_only_what_is_wanted_is_counted(pisr, parts_case, tmp_path, metrics, keys):
+    files = ["--predictions", parts_case / "pq/pred.json", "--annotations", parts_case / "pq/gt.json"]
+    _, everything, _ = pisr("eval", *files, "--json")
+    code, out, _ = pisr("eval", *files, "--metrics", metrics, "--json", "--out", tmp_path)
+    found, known = json.loads(out), json.loads(everything)
+    assert code == 0 and found.keys() - {"images", "seconds"} == {"panoptic"} | keys
+    assert all(found[key] == known[key] for key in {"panoptic"} | keys)
+    table = (tmp_path / "per_class.csv").read_text().partition("\n")[0]
+    assert ("IoU" in table) == ("semantic" in keys) and ("AP" in table) == ("instance" in keys)
+    assert pisr("eval", *files, "--metrics", metrics)[0] == 0

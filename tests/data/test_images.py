@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from pisr_core.data.images import image_size, read_image
+from pisr_core.data.image_tensors import read_image
+from pisr_core.data.images import image_size
 from pisr_core.errors import DataError
 
 ROTATED = 6  # EXIF: stored lying on its side

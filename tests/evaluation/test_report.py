@@ -10,7 +10,8 @@ from PIL import Image
 from pisr_core.data import build_dataset
 from pisr_core.data.coco_files import CocoPanopticWriter
 from pisr_core.evaluation.evaluate import evaluate
-from pisr_core.evaluation.examples import examples_of_files, examples_of_model
+from pisr_core.evaluation.examples import examples_of_files
+from pisr_core.evaluation.model_examples import examples_of_model
 from pisr_core.evaluation.report import write_report
 from pisr_core.metrics.files import evaluate_files
 from pisr_core.structures import PanopticSegmentation

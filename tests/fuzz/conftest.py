@@ -29,7 +29,8 @@ from pisr_core.data.categories import read_categories
 from pisr_core.data.checking.check import check_data
 from pisr_core.data.checking.splits import SplitSource
 from pisr_core.data.coco_files import id_to_rgb, read_panoptic_json, read_panoptic_png
-from pisr_core.data.images import image_size, read_image
+from pisr_core.data.image_tensors import read_image
+from pisr_core.data.images import image_size
 from pisr_core.data.layouts import SplitPaths
 from pisr_core.data.prepare.archives import unpack
 from pisr_core.data.prepare.cityscapes import draw_instances

@@ -11,10 +11,10 @@ from cityscapesscripts.helpers.labels import labels
 from cityscapesscripts.preparation.createPanopticImgs import convert2panoptic
 from PIL import Image
 
-from pisr_core.data.categories import known_categories
+from pisr_core.data.categories import is_cityscapes, known_categories
 from pisr_core.data.coco_files import CocoPanopticWriter
 from pisr_core.errors import DataError
-from pisr_core.metrics.cityscapes import CityscapesAP, InstanceIoU, average_precision, is_cityscapes
+from pisr_core.metrics.cityscapes import CityscapesAP, InstanceIoU, average_precision
 from pisr_core.metrics.files import evaluate_files
 from pisr_core.metrics.overlaps import class_overlaps, segment_overlaps
 from pisr_core.metrics.semantic import MeanIoU

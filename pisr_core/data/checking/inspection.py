@@ -17,7 +17,7 @@ from pisr_core.data.checking.findings import Finding, Kind
 from pisr_core.data.checking.segments import SegmentShapes, measure_segments
 from pisr_core.data.checking.systematic import Reading
 from pisr_core.data.coco_files import PNG_SIGNATURE, RGB, RGBA, check_png_header, read_panoptic_png
-from pisr_core.data.images import BROKEN_IMAGE_ERRORS, FORMATS, TURNED, read_image
+from pisr_core.data.images import BROKEN_IMAGE_ERRORS, FORMATS, TURNED, read_pixels
 from pisr_core.errors import DataError
 from pisr_core.structures import VOID_ID
 
@@ -129,7 +129,7 @@ class _Inspector:
         return orientation if orientation in range(1, 9) else 1
 
     def _compare_image(self, stored: tuple[int, int], orientation: int) -> None:
-        """Accepts the image's size where `read_image` does: upright, else as stored."""
+        """Accepts the image's size where `read_pixels` does: upright, else as stored."""
         path, listed = self.pair.image_path, self.pair.size
         upright = stored[::-1] if orientation in TURNED else stored
         if listed not in (stored, upright):
@@ -202,7 +202,7 @@ class _Inspector:
 
 
 def _decode(image: Image.Image, path: Path, orientation: int) -> None:
-    """Reads all pixels, so that a file that is cut off is found; fails where `read_image` fails.
+    """Reads all pixels, so that a file that is cut off is found; fails where `read_pixels` fails.
 
     An upright JPEG is decoded at an eighth of its size, which reads every byte in half the time.
 
@@ -214,7 +214,7 @@ def _decode(image: Image.Image, path: Path, orientation: int) -> None:
         image.draft(image.mode, (max(1, image.width // 8), max(1, image.height // 8)))
         image.load()
     else:
-        read_image(path)
+        read_pixels(path)
 
 
 def _wrong_numbers(info: dict[str, Any], area: int, box: list[int]) -> Iterator[tuple[Kind, str]]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pisr_core.config import check_choice
-from pisr_core.data.coco_panoptic import cityscapes_image_path
 from pisr_core.data.layouts import (
     SplitPaths,
     ade20k_paths,
+    cityscapes_image_path,
     cityscapes_paths,
     coco_paths,
     custom_paths,

@@ -1,0 +1,105 @@
+"""Datasets by name, in the places where their layouts put them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pisr_core.config import DataConfig, check_choice
+from pisr_core.data.categories import known_categories
+from pisr_core.data.coco_panoptic import CityscapesDataset, CocoPanopticDataset
+from pisr_core.data.layouts import (
+    SplitPaths,
+    ade20k_paths,
+    ade20k_test_paths,
+    cityscapes_paths,
+    cityscapes_test_paths,
+    coco_paths,
+    coco_test_paths,
+    custom_paths,
+    dataset_root,
+    first_complete,
+)
+from pisr_core.data.scenes.dataset import SceneDataset
+from pisr_core.data.unannotated import ImageFolderDataset, ImageListDataset
+from pisr_core.structures import PanopticDataset
+
+
+def build_dataset(config: DataConfig, split: str, root: Path | None = None) -> PanopticDataset:
+    """The split of the dataset that a preset names.
+
+    Args:
+        config: the preset's data section.
+        split: `train` or `val`; without annotations COCO's `test` and `test-dev` and the `test` of Cityscapes and
+            ADE20K; or another split that the annotations name.
+        root: the folder of the datasets, see `dataset_root`.
+
+    Raises:
+        ConfigError: no such dataset.
+        DataError: files are missing or broken, or a training image has no annotation.
+    """
+    check_choice("data.dataset", config.dataset, tuple(DATASETS))
+    return DATASETS[config.dataset](config, split, root)
+
+
+Builder = Callable[[DataConfig, str, Path | None], PanopticDataset]
+Layout = Callable[[Path, str], list[SplitPaths]]
+
+
+def _on_disk(layout: Layout, kind: type[CocoPanopticDataset] = CocoPanopticDataset) -> Builder:
+    """A builder of the datasets that lie as `layout` says."""
+
+    def build(config: DataConfig, split: str, root: Path | None) -> PanopticDataset:
+        paths = first_complete(layout(dataset_root(root), split), split)
+        dataset = kind(paths.images_dir, paths.json_path, paths.png_dir)
+        if split == "train":
+            dataset.check_annotated()
+        return dataset
+
+    return build
+
+
+_custom = _on_disk(custom_paths)
+
+
+def _scenes(config: DataConfig, split: str, root: Path | None) -> PanopticDataset:
+    """Painted on the fly, or read from a folder (as `pisr data prepare scenes` writes it) where one is given."""
+    return SceneDataset(config.scenes, split) if root is None else _custom(config, split, root)
+
+
+_coco_train_val = _on_disk(coco_paths)
+_cityscapes_train_val = _on_disk(cityscapes_paths, CityscapesDataset)
+_ade20k_train_val = _on_disk(ade20k_paths)
+
+
+def _coco(config: DataConfig, split: str, root: Path | None) -> PanopticDataset:
+    """Its test splits are lists of images, numbered as the evaluation server wants them."""
+    if split not in ("test", "test-dev"):
+        return _coco_train_val(config, split, root)
+    paths = first_complete(coco_test_paths(dataset_root(root), split), split)
+    return ImageListDataset(paths.images_dir, paths.json_path, known_categories("coco"))
+
+
+def _cityscapes(config: DataConfig, split: str, root: Path | None) -> PanopticDataset:
+    """The annotations that come with its test images are dummies, so they are not read."""
+    if split != "test":
+        return _cityscapes_train_val(config, split, root)
+    paths = first_complete(cityscapes_test_paths(dataset_root(root), split), split)
+    return ImageFolderDataset(paths.images_dir, known_categories("cityscapes"), suffix="_leftImg8bit")
+
+
+def _ade20k(config: DataConfig, split: str, root: Path | None) -> PanopticDataset:
+    if split != "test":
+        return _ade20k_train_val(config, split, root)
+    paths = first_complete(ade20k_test_paths(dataset_root(root), split), split)
+    return ImageFolderDataset(paths.images_dir, known_categories("ade20k"))
+
+
+DATASETS: dict[str, Builder] = {
+    "scenes": _scenes,
+    "custom": _custom,
+    "coco": _coco,
+    "cityscapes": _cityscapes,
+    "ade20k": _ade20k,
+}
+"""How each dataset is built from its settings, a split and the folder of the datasets."""

@@ -1,0 +1,27 @@
+"""Images as tensors, as models read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from pisr_core.data.images import pillow_pixels, read_pixels
+
+
+def read_image(path: Path, annotated_size: tuple[int, int] | None = None) -> UInt8[Tensor, "3 H W"]:
+    """An image as RGB, see `read_pixels`."""
+    return _channels_first(read_pixels(path, annotated_size))
+
+
+def pillow_to_tensor(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
+    """An image that is open already, see `pillow_pixels`."""
+    return _channels_first(pillow_pixels(image))
+
+
+def _channels_first(pixels: UInt8[np.ndarray, "H W 3"]) -> UInt8[Tensor, "3 H W"]:
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

@@ -1,0 +1,39 @@
+"""PNGs of 8-bit RGB by a decoder that is four times as fast as libpng."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+from jaxtyping import UInt8
+from kornia_rs.io import decode_image_png_u8
+
+from pisr_core.data.images import MAX_MEGAPIXELS
+
+HEADER = struct.Struct(">8s4x4sIIBB")
+"""Signature, length and name of the first chunk, width, height, bits and colour type."""
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+RGB_COLOURS = 2
+
+
+def decode_rgb(data: bytes) -> UInt8[np.ndarray, "H W 3"] | None:
+    """The pixels of a PNG; `None` where it is of another kind or broken, which Pillow reads or names.
+
+    Args:
+        data: the file's content.
+    """
+    if len(data) < HEADER.size:
+        return None
+    signature, chunk, width, height, bits, colours = HEADER.unpack_from(data)
+    if (signature, chunk, bits, colours) != (
+        PNG_SIGNATURE,
+        b"IHDR",
+        8,
+        RGB_COLOURS,
+    ) or height * width > MAX_MEGAPIXELS * 10**6:
+        return None
+    try:
+        return decode_image_png_u8(data, (height, width), "rgb")
+    except Exception:  # it raises no narrower one; whatever it is, Pillow has the last word
+        return None
