@@ -20,9 +20,12 @@ PACKAGES = (
     "torchvision",
     "timm",
     "accelerate",
+    "transformers",
     "safetensors",
     "tensorboard",
     "numpy",
+    "msgspec",
+    "kornia-rs",
     "scipy",
     "opencv-python-headless",
     "pillow",
@@ -36,7 +39,7 @@ PACKAGES = (
 )
 """What `pisr` needs."""
 
-EXTRAS = {"transformers": ("transformers",), "export": ("onnx", "onnxruntime", "onnxscript"), "wandb": ("wandb",)}
+EXTRAS = {"export": ("onnx", "onnxruntime", "onnxscript"), "wandb": ("wandb",)}
 """What its extras add."""
 
 

@@ -98,6 +98,7 @@ class Bare:
 
     def __init__(self, dataset):
         self.dataset, self.categories, self.size = dataset, dataset.categories, dataset.size
+        self.file_name = dataset.file_name
 
     def __len__(self):
         return 1

@@ -84,7 +84,6 @@ def test_padding_is_cropped_and_the_result_resized():
 
 
 def test_classes_beyond_8_bits():
-    class_logits = 10 * torch.nn.functional.one_hot(torch.tensor([[299]]), 301).float()
-    prediction = MaskPrediction(class_logits, torch.full((1, 1, 8, 8), 10.0))
-    result = mask_panoptic(prediction, 0, (32, 32), (32, 32), (), MaskFormerConfig())
+    class_logits = 10 * torch.nn.functional.one_hot(torch.tensor([299]), 301).float()
+    result = mask_panoptic(class_logits, [torch.ones(1, 32, 32)], (), MergingRule(0.8, 0.8))
     assert (result.semantic == 299).all() and result.panoptic.segments[0].category == 299
