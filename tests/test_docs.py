@@ -59,9 +59,12 @@ COMMANDS = [
 def folder(tmp_path, monkeypatch):
     """An empty working folder; what an example adds to the registries is forgotten."""
     monkeypatch.chdir(tmp_path)
-    for module, name in ((relations, "RELATIONS"), (data, "DATASETS"), (models, "MODELS")):
-        monkeypatch.setattr(module, name, dict(getattr(module, name)))
-    return tmp_path
+    registries = (relations.RELATIONS, data.DATASETS, models.MODELS)
+    before = [dict(registry) for registry in registries]
+    yield tmp_path
+    for registry, entries in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(entries)
 
 
 def execute(code, names):

@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from torch import nn
+
 from pisr_core.backbones import Backbone, start_backbone
 from pisr_core.config import BackboneConfig
 from pisr_core.errors import CheckpointError, ConfigError
-from pisr_core.models import PanopticModel
 from pisr_core.weights.tensor_files import read_tensors
 
 logger = logging.getLogger(__name__)
 
 
-def load_backbone_weights(model: PanopticModel, config: BackboneConfig) -> None:
+def load_backbone_weights(model: nn.Module, config: BackboneConfig) -> None:
     """Loads the file of `backbone.weights`, where it names one, into the model's backbone.
 
     Raises:
@@ -26,7 +27,7 @@ def load_backbone_weights(model: PanopticModel, config: BackboneConfig) -> None:
     backbone = dict(model.named_children()).get("backbone")
     if not isinstance(backbone, Backbone):
         raise ConfigError(
-            f"backbone.weights = {config.weights}: {model.config.architecture} has no backbone of timm. Start the "
+            f"backbone.weights = {config.weights}: this architecture has no backbone of timm. Start the "
             "whole network with --weights."
         )
     try:
