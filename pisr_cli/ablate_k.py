@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pisr_cli.study import parse_seeds, train_study
-from pisr_cli.terminal.console import RUNS, print_json, progress_bar, results, say, score, score_table
+from pisr_cli.terminal.checkpoints import fetched
+from pisr_cli.terminal.console import print_json, progress_bar, results, say, score, score_table
 from pisr_cli.terminal.options import (
+    MODEL_NAMES,
     BatchSize,
     Data,
     Device,
@@ -66,9 +69,9 @@ def ablate_k(
         list[Path] | None,
         typer.Option(
             "--checkpoint",
-            help="Vary K of this model; else of the newest run in ./runs. Repeatable: a model without reweighting, "
-            "other seeds …",
-            metavar="FILE",
+            help=f"Vary K of this model: {MODEL_NAMES}; else of the newest run in ./runs. Repeatable: a model without "
+            "reweighting, other seeds …",
+            metavar="MODEL",
         ),
     ] = None,
     *,
@@ -90,7 +93,6 @@ def ablate_k(
     Example: pisr ablate-k --range 10..200:50 --preset scenes-pdl-r18 --retrain --seeds 0,1,2 --out k
     """
     from pisr_core.data import build_dataset
-    from pisr_core.inference.load import newest_checkpoint
     from pisr_core.runtime.device import choose_device
     from pisr_core.studies import ablation
 
@@ -103,7 +105,8 @@ def ablate_k(
     elif retraining.preset is not None:
         raise ConfigError("--preset: add --retrain to train a model for each K, or name a --checkpoint.")
     else:
-        subjects = [ablation.Subject(path, ks) for path in checkpoints or [newest_checkpoint(RUNS)]]
+        named: Sequence[Path | None] = checkpoints or [None]
+        subjects = [ablation.Subject(fetched(name), ks) for name in named]
 
     def scored(config: Config) -> ablation.Split:
         dataset = build_dataset(config.data, images.split, images.data)

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from pisr_cli import weights
 from pisr_cli.ablate_k import ablate_k
 from pisr_cli.data import command as data
 from pisr_cli.env import env
@@ -24,6 +23,7 @@ from pisr_cli.terminal.console import set_loudness
 from pisr_cli.terminal.errors import exit_codes
 from pisr_cli.train.command import train
 from pisr_cli.visualize_heatmaps import visualize_heatmaps
+from pisr_cli.weights import command as weights
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pisr_cli.terminal.console import RUNS, print_json, progress_bar, results, say, score_table
-from pisr_cli.terminal.options import Checkpoint, Json
+from pisr_cli.terminal.checkpoints import fetched
+from pisr_cli.terminal.console import print_json, progress_bar, results, say, score_table
+from pisr_cli.terminal.options import Categories, Checkpoint, Json
 from pisr_cli.terminal.sizes import parse_size
 from pisr_core.errors import ConfigError, DataError
 
@@ -25,6 +26,7 @@ CHECK_IMAGES = 8
 def export(
     out: Annotated[Path, typer.Option(help="The file: model.onnx, or model.pt2 for torch.export.", metavar="FILE")],
     checkpoint: Checkpoint = None,
+    categories: Categories = None,
     kind: Annotated[
         str | None, typer.Option("--format", help="onnx or torch; else by the file's name.", metavar="NAME")
     ] = None,
@@ -52,11 +54,11 @@ def export(
     wanted = None if size is None else parse_size(size)
 
     from pisr_core.exporting import ExportRequest, default_size, export_model
-    from pisr_core.inference.load import load_model, newest_checkpoint
+    from pisr_core.inference.load import load_model
     from pisr_core.runtime.device import choose_device
 
-    path = checkpoint or newest_checkpoint(RUNS)
-    model = load_model(path, choose_device("cpu"))
+    path = fetched(checkpoint)
+    model = load_model(path, choose_device("cpu"), categories)
     request = ExportRequest(chosen, wanted or default_size(model), batch, dynamic, merging)
     images = [] if check_images is None else _images(check_images)
     say(f"exporting {path}, which takes a minute or two")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from pisr_cli.terminal.checkpoints import fetched
 from pisr_cli.terminal.console import messages, print_json, progress_bar, results, say, score, score_table
-from pisr_cli.terminal.options import Device, Json, Settings, grouped
+from pisr_cli.terminal.options import MODEL_NAMES, Categories, Device, Json, Settings, grouped
 from pisr_cli.terminal.sizes import parse_size
 from pisr_core.config import Config
 from pisr_core.errors import ConfigError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pisr_core.profiling.speed import Speed
     from pisr_core.profiling.tradeoff import Result
     from pisr_core.structures import Category
+    from pisr_core.weights.checkpoint import Checkpoint
 
 CONVENTION = (
     "GFLOP: 10⁹ multiply-accumulates of one image, with norms and resizing as public counters weigh them (GMAC: "
@@ -40,6 +42,7 @@ class _Subject:
     config: Config
     categories: tuple[Category, ...]
     checkpoint: Path | None = None
+    trained: Checkpoint | None = None
     printed: dict[str, float] = field(default_factory=dict)
 
 
@@ -83,7 +86,10 @@ def flops(
     presets: Annotated[
         list[str] | None, typer.Argument(help="Presets, or paths of TOML files; else the rows of Table 4.")
     ] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="Count this trained model.", metavar="FILE")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help=f"Count this trained model: {MODEL_NAMES}.", metavar="MODEL")
+    ] = None,
+    categories: Categories = None,
     settings: Settings = None,
     size: Annotated[
         str | None, typer.Option(help="Of the image; else a usual one of the dataset.", metavar="HxW")
@@ -102,7 +108,7 @@ def flops(
     Example: pisr flops --checkpoint runs/first/best.safetensors --speed --device cpu
     """
     wanted = None if size is None else parse_size(size)
-    subjects = _subjects(presets, checkpoint, settings or [], compared=wanted is None and not settings)
+    subjects = _subjects(presets, checkpoint, categories, settings or [], compared=wanted is None and not settings)
     qualities = _qualities(figure, presets)
     device = _device_to_time(timing)
     costs = _costs(subjects, wanted)
@@ -147,20 +153,22 @@ def _costs(subjects: list[_Subject], size: tuple[int, int] | None) -> list[Model
     return costs
 
 
-def _subjects(names: list[str] | None, checkpoint: Path | None, settings: list[str], compared: bool) -> list[_Subject]:
+def _subjects(
+    names: list[str] | None, checkpoint: Path | None, categories: Path | None, settings: list[str], compared: bool
+) -> list[_Subject]:
     """What to count; beside the paper's numbers, if these are of the same model and size."""
     from pisr_core import presets
     from pisr_core.paper import load_table
     from pisr_core.profiling.cost import categories_of
-    from pisr_core.weights.checkpoint import read_checkpoint
+    from pisr_core.weights.find import load_checkpoint
 
     subjects = []
     if checkpoint is not None:
         if settings and not names:
             raise ConfigError(f"--set {settings[0]}: --checkpoint {checkpoint} has its own settings; count a preset.")
-        trained = read_checkpoint(checkpoint)
-        name = f"{checkpoint.parent.name}/{checkpoint.name}"
-        subjects.append(_Subject(name, trained.config, trained.categories, checkpoint))
+        trained = load_checkpoint(fetched(checkpoint), categories)
+        name = "/".join(checkpoint.parts[-2:])
+        subjects.append(_Subject(name, trained.config, trained.categories, checkpoint, trained))
     elif not names:
         names = [row.preset for row in load_table(4).rows]
     for name in names or []:
@@ -176,13 +184,13 @@ def _measure(subject: _Subject, size: tuple[int, int], device: torch.device, tim
 
     import torch
 
-    from pisr_core.inference.load import load_model
+    from pisr_core.inference.load import build_trained
     from pisr_core.models import build_model
     from pisr_core.profiling.speed import measure_speed
 
     torch.manual_seed(0)
-    if subject.checkpoint is not None:
-        model = load_model(subject.checkpoint, device)
+    if subject.trained is not None:
+        model = build_trained(subject.trained, subject.name, device)
     else:
         backbone = replace(subject.config.backbone, pretrained=False)
         model = build_model(replace(subject.config, backbone=backbone), subject.categories).to(device)

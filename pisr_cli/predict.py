@@ -40,6 +40,8 @@ def predict(
     Files that are no images are skipped and named at the end.
 
     Example: pisr predict photos clip.mp4 --out predictions
+
+    Example: pisr predict photo.jpg --checkpoint eomt-s-coco --out predictions
     """
     from pisr_core.inference.predict import predict as predict_images
 

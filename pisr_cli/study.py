@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from pisr_cli.terminal.checkpoints import fetch
 from pisr_cli.terminal.console import messages, print_json, results, say, score_table
-from pisr_cli.terminal.options import Data, Json, Parallel, Settings, Steps, grouped, with_steps
+from pisr_cli.terminal.options import MODEL_NAMES, Data, Json, Parallel, Settings, Steps, grouped, with_steps
 from pisr_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,13 +49,17 @@ class PlanOptions:
     data: Data = None
     weights: Annotated[
         Path | None,
-        typer.Option(help="Start all runs from this checkpoint; {seed} in it stands for the seed.", metavar="FILE"),
+        typer.Option(
+            help=f"Start all runs from this model: {MODEL_NAMES}. {{seed}} in it stands for the seed.", metavar="MODEL"
+        ),
     ] = None
 
     def plan(self, folder: Path) -> Study:
         """The study that these options describe."""
         from pisr_core.studies.study import Study, parse_variant
 
+        if self.weights is not None and "{seed}" not in str(self.weights):
+            fetch(self.weights)
         variants = tuple(map(parse_variant, [*filter(None, self.variants.split(",")), *(self.more or [])]))
         overrides = tuple(with_steps(self.settings, self.steps))
         return Study(self.preset, variants, parse_seeds(self.seeds), folder, overrides, self.data, self.weights)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pisr_cli.terminal.console import RUNS, print_json, progress_bar, say
-from pisr_cli.terminal.options import Device, Json, grouped
+from pisr_cli.terminal.checkpoints import fetched
+from pisr_cli.terminal.console import print_json, progress_bar, say
+from pisr_cli.terminal.options import MODEL_NAMES, Categories, Device, Json, grouped
 from pisr_core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -50,11 +52,12 @@ def visualize_heatmaps(
     checkpoint: Annotated[
         list[Path] | None,
         typer.Option(
-            help="The model; else that of the newest run in ./runs. Give a second one to see both models' "
-            "heatmaps and centres side by side (Fig. 5).",
-            metavar="FILE",
+            help=f"The model: {MODEL_NAMES}; else that of the newest run in ./runs. Give a second one to see both "
+            "models' heatmaps and centres side by side (Fig. 5).",
+            metavar="MODEL",
         ),
     ] = None,
+    categories: Categories = None,
     compare: Annotated[
         tuple[Path, Path] | None,
         typer.Option(
@@ -83,13 +86,12 @@ def visualize_heatmaps(
     """
     from pisr_core.figures.heatmaps import compare_models
     from pisr_core.figures.heatmaps import visualize_heatmaps as draw_heatmaps
-    from pisr_core.inference.load import newest_checkpoint
     from pisr_core.runtime.device import choose_device
 
     if compare and (checkpoint or class_):
         raise ConfigError("--compare draws results only: leave --checkpoint and --class out, or --compare.")
     chosen = choose_device(device)
-    models = _load(compare or checkpoint or [newest_checkpoint(RUNS)], chosen)
+    models = _load(compare or checkpoint or [None], categories, chosen)
     annotations = truth.read()
     with progress_bar("drawing") as progress:
         if compare:
@@ -104,13 +106,14 @@ def visualize_heatmaps(
         raise DataError(f"{len(report.failed)} inputs were skipped:\n  " + "\n  ".join(report.failed))
 
 
-def _load(checkpoints: list[Path] | tuple[Path, ...], device: torch.device) -> dict[str, PanopticModel]:
+def _load(names: Sequence[Path | None], categories: Path | None, device: torch.device) -> dict[str, PanopticModel]:
     """The models by their presets' names, with a number where these are equal."""
     from pisr_core.inference.load import load_model
 
     models: dict[str, PanopticModel] = {}
-    for path in checkpoints:
-        model = load_model(path, device)
+    for name in names:
+        path = fetched(name)
+        model = load_model(path, device, categories)
         label, number = model.config.name, 1
         while label in models:
             number += 1

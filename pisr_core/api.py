@@ -41,23 +41,31 @@ JPEG_QUALITY = 92
 
 
 def load_model(
-    path: str | Path, device: str | torch.device | None = None, precision: str = "no", compile: bool = False
+    name: str | Path,
+    device: str | torch.device | None = None,
+    precision: str = "no",
+    compile: bool = False,
+    categories: str | Path | None = None,
 ) -> Predictor:
-    """The model of a checkpoint, ready to predict. Nothing is downloaded.
+    """The model of a checkpoint, ready to predict.
 
     Args:
-        path: a checkpoint that `pisr train` or `pisr weights import` wrote.
+        name: a checkpoint that `pisr train` or `pisr weights import` wrote; or, fetched where it is not here yet, a
+            name that `pisr weights list` shows, or `USER/NAME` on the Hugging Face hub; or a folder in its layout.
         device: `cpu`, `cuda`, `cuda:1`, `mps`; else the fastest here.
         precision: `no` for float32; `bf16` or `fp16` (for GPUs) are faster and predict nearly the same.
         compile: pass the network through `torch.compile`; the first image of each size then takes a minute or more.
+        categories: a list of classes, for models of the hub that do not say what is a thing.
 
     Raises:
-        CheckpointError: the file cannot be used.
+        CheckpointError: there is no such checkpoint, or it cannot be fetched or used.
         ConfigError: the device is not here, or an unknown precision.
+        DataError: the categories cannot be read.
     """
     chosen = choose_device(None if device is None else str(device))
     check_precision(precision)
-    return Predictor(load_network(Path(path), chosen), chosen, precision, compile)
+    classes = None if categories is None else Path(categories)
+    return Predictor(load_network(name, chosen, classes), chosen, precision, compile)
 
 
 @dataclass(frozen=True, eq=False)

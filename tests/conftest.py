@@ -9,6 +9,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import pytest
 import torch
+from fake_hub import FakeHub, point_to, running
+from huggingface_hub import constants
 
 from pisr_core import presets
 from pisr_core.data.scenes import SCENE_CATEGORIES
@@ -68,3 +70,15 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.section("largest deviation from the reference cases")
         for case, name, value in rows:
             terminalreporter.write_line(f"{case:24} {name:40} {value:.1e}")
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A fake hub that the real client talks to, with caches of its own."""
+    with running(FakeHub()) as fake:
+        point_to(fake.url, monkeypatch)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("PISR_CACHE", str(tmp_path / "pisr-cache"))
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield fake

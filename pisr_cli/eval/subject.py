@@ -181,14 +181,14 @@ def _score(
 
 
 def _facts(subject: Subject, images: int) -> dict[str, Any]:
-    from pisr_core.weights.checkpoint import read_info
+    from pisr_core.weights.find import checkpoint_info
 
     config = subject.model.config
     return {
         "checkpoint": str(subject.path),
         "preset": config.name,
         "architecture": f"{config.architecture}, {config.backbone.name}, relation {config.relation.name}",
-        "trained steps": read_info(subject.path).get("step"),
+        "trained steps": checkpoint_info(subject.path).get("step"),
         "dataset": subject.config.dataset,
         "split": subject.options.split,
         "images": images,

@@ -12,15 +12,26 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 from typer.models import ParameterInfo
 
-from pisr_cli.terminal.console import RUNS
+from pisr_cli.terminal.checkpoints import fetched
 
 if TYPE_CHECKING:
     import torch
 
     from pisr_core.inference.fast_model import FastModel
 
+MODEL_NAMES = "a file, a name that `pisr weights list` shows, USER/NAME on the Hugging Face hub, or a folder"
+"""What names a model, for help texts."""
+
 Checkpoint = Annotated[
-    Path | None, typer.Option(help="The model; else that of the newest run in ./runs.", metavar="FILE")
+    Path | None,
+    typer.Option(help=f"The model: {MODEL_NAMES}; else that of the newest run in ./runs.", metavar="MODEL"),
+]
+Categories = Annotated[
+    Path | None,
+    typer.Option(
+        help="Classes of a model that does not say what is a thing: a CSV with id, name and isthing, or a COCO JSON.",
+        metavar="FILE",
+    ),
 ]
 Data = Annotated[
     Path | None, typer.Option(help="Folder of the datasets; else $PISR_DATASETS, else ./datasets.", metavar="ROOT")
@@ -51,20 +62,21 @@ class NetworkOptions:
     """A trained model, and how it computes."""
 
     checkpoint: Checkpoint = None
+    categories: Categories = None
     device: Device = None
     precision: Precision = "no"
     compiled: Compile = False
 
     def load(self) -> tuple[Path, FastModel, torch.device]:
-        """The checkpoint's path, its model made fast, and the device that it is on."""
+        """The checkpoint's name, its model made fast, and the device that it is on."""
         from pisr_core.inference.fast_model import FastModel, check_precision
-        from pisr_core.inference.load import load_model, newest_checkpoint
+        from pisr_core.inference.load import load_model
         from pisr_core.runtime.device import choose_device
 
         device = choose_device(self.device)
         check_precision(self.precision)
-        path = self.checkpoint or newest_checkpoint(RUNS)
-        return path, FastModel(load_model(path, device), self.precision, self.compiled), device
+        name = fetched(self.checkpoint)
+        return name, FastModel(load_model(name, device, self.categories), self.precision, self.compiled), device
 
 
 def with_steps(settings: list[str] | None, steps: int | None) -> list[str]:

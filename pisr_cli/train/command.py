@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pisr_cli.terminal.checkpoints import fetch
 from pisr_cli.terminal.console import RUNS, messages, print_json, say
-from pisr_cli.terminal.options import Data, Device, Json, Settings, Steps, grouped, with_steps
+from pisr_cli.terminal.options import MODEL_NAMES, Data, Device, Json, Settings, Steps, grouped, with_steps
 from pisr_cli.train.dry_run import memory_text, report_dry_run
 from pisr_core.config import Config
 from pisr_core.errors import ConfigError, TrainingError
@@ -49,7 +50,7 @@ class RunOptions:
     out: Annotated[Path | None, typer.Option(help="Folder of the run; else runs/NAME.", metavar="DIR")] = None
     weights: Annotated[
         Path | None,
-        typer.Option(help="Start from this checkpoint: tensors that fit are loaded.", metavar="FILE"),
+        typer.Option(help=f"Start from this model: {MODEL_NAMES}. Tensors that fit are loaded.", metavar="MODEL"),
     ] = None
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in DIR, else the newest unfinished one in ./runs.")
@@ -91,6 +92,8 @@ def train(
         run = replace(run, out=_newest_unfinished())
     config = _config(chosen, run)
     folder = run.out or _default_folder(RUNS / config.name, run.resume)
+    if run.weights is not None and not run.resume:
+        fetch(run.weights)
     main_process = int(os.environ.get("RANK", "0")) == 0
     if dry:
         if run.resume:

@@ -10,41 +10,56 @@ import torch
 from pisr_core.config import Config
 from pisr_core.errors import CheckpointError, ConfigError
 from pisr_core.models import TwoStageModel, build_model
-from pisr_core.weights.checkpoint import Checkpoint, read_checkpoint
+from pisr_core.weights.checkpoint import Checkpoint
+from pisr_core.weights.find import load_checkpoint
 
 
-def load_model(path: Path, device: torch.device) -> TwoStageModel:
-    """The model of a checkpoint, ready to predict. Nothing is downloaded.
+def load_model(name: str | Path, device: torch.device, categories: Path | None = None) -> TwoStageModel:
+    """The model of a checkpoint, ready to predict. What is not on this machine is fetched.
+
+    Args:
+        name: see `find_weights`.
+        device: where it shall compute.
+        categories: see `load_checkpoint`.
 
     Raises:
-        CheckpointError: the file cannot be used, or its weights do not fit its own config.
+        CheckpointError: there is no such checkpoint, it cannot be used, or its weights do not fit its own config.
+        DataError: the categories cannot be read.
     """
-    checkpoint = read_checkpoint(path)
+    return build_trained(load_checkpoint(name, categories), str(name), device)
+
+
+def build_trained(checkpoint: Checkpoint, name: str, device: torch.device) -> TwoStageModel:
+    """The model of a checkpoint that was read, ready to predict.
+
+    Raises:
+        CheckpointError: its weights do not fit its own config; the message begins with the name.
+    """
     config = replace(checkpoint.config, backbone=replace(checkpoint.config.backbone, pretrained=False))
-    _check_fit(path, config, checkpoint)
+    _check_fit(name, config, checkpoint)
     model = build_model(config, checkpoint.categories)
     model.load_state_dict(checkpoint.state)
     return model.to(device).eval()
 
 
-def _check_fit(path: Path, config: Config, checkpoint: Checkpoint) -> None:
+def _check_fit(name: str, config: Config, checkpoint: Checkpoint) -> None:
     """Compares names and shapes before any memory is claimed for the model that a file describes; looks for NaN."""
     try:
         with torch.device("meta"):
             wanted = build_model(config, checkpoint.categories).state_dict()
     except ConfigError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+        raise CheckpointError(f"{name}: {error}") from None
     expected, found = ({n: tuple(t.shape) for n, t in state.items()} for state in (wanted, checkpoint.state))
     unfit = sorted({name for name, _ in expected.items() ^ found.items()})
     if unfit:
         raise CheckpointError(
-            f"{path}: its weights do not fit its config: {len(unfit)} tensors are missing, unknown or of another "
+            f"{name}: its weights do not fit its config: {len(unfit)} tensors are missing, unknown or of another "
             f"shape, {unfit[0][:100]} first. Another version of `pisr` wrote it: use that one, or train again."
         )
     broken = [name for name, tensor in checkpoint.state.items() if not bool(tensor.isfinite().all())]
     if broken:
         raise CheckpointError(
-            f"{path}: {len(broken)} of its tensors hold infinite numbers or none, {broken[0]} first. Training went "
+            f"{name}: {len(broken)} of its tensors hold infinite numbers or none, {broken[0]} first. Training went "
             "wrong, or the file is damaged: take another checkpoint."
         )
 
@@ -64,6 +79,7 @@ def newest_checkpoint(folder: Path) -> Path:
     candidates = bests + lasts
     if not candidates:
         raise CheckpointError(
-            f"{folder}: no run with a checkpoint. Name one with --checkpoint, or train with `pisr train`."
+            f"{folder}: no run with a checkpoint. Take a public model, such as --checkpoint eomt-s-coco (`pisr weights "
+            "list` shows them; it is fetched once), or train one: `pisr train --preset scenes-pdl-r18`."
         )
     return max(candidates, key=lambda path: path.stat().st_mtime_ns)

@@ -26,6 +26,8 @@ from pisr_core.results.statistics import Summary, summarize
 from pisr_core.results.table import Cell, ResultsTable
 from pisr_core.structures import PanopticDataset
 from pisr_core.studies.study import Study, Variant
+from pisr_core.weights.find import find_weights
+from pisr_core.weights.hub import SAFETENSORS
 
 COLUMNS = (
     *("model", "seed", "k", "pq", "pq_things", "pq_stuff", "miou", "filled_mean", "filled_max"),
@@ -68,7 +70,7 @@ class Subject:
     """A checkpoint to look at.
 
     Attributes:
-        path: the file.
+        path: its name, see `find_weights`.
         ks: the values of K.
         name: of its curve; else from its config, see `curve_name`.
     """
@@ -316,7 +318,8 @@ def _at_k(k: int, scores: Scores, filled: Sequence[int]) -> ScoresAtK:
     return ScoresAtK(k, quality.all.pq, quality.things.pq, quality.stuff.pq, semantic.miou, mean, most)
 
 
-def _fingerprint(path: Path) -> str:
+def _fingerprint(name: Path) -> str:
     """Tells weights from each other, whatever their file is called."""
-    with path.open("rb") as file:
+    found = find_weights(name).path
+    with (found / SAFETENSORS if found.is_dir() else found).open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"

@@ -6,15 +6,17 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from pisr_core.errors import CheckpointError
-from pisr_core.weights.checkpoint import read_checkpoint
+from pisr_core.models import PanopticModel
+from pisr_core.weights.find import find_weights, load_checkpoint
+from pisr_core.weights.importing import load_public_weights
 
 logger = logging.getLogger(__name__)
 
 
-def load_fitting_weights(model: nn.Module, path: Path) -> tuple[str, ...]:
+def load_fitting_weights(model: PanopticModel, path: Path) -> tuple[str, ...]:
     """Loads every tensor of a checkpoint whose name and shape fit the model.
 
     The heads of a base model start both stages: with a residual relation the first and the final predictions are then
@@ -23,7 +25,8 @@ def load_fitting_weights(model: nn.Module, path: Path) -> tuple[str, ...]:
     Args:
         model: keeps its own values where the checkpoint has none that fit, as in the classifiers of a
             dataset with other classes.
-        path: a checkpoint of `pisr`.
+        path: a checkpoint, or public weights by name, see `find_weights`; of a file that holds a backbone alone this
+            is started.
 
     Returns:
         Names of the model's tensors that kept their initial values.
@@ -31,7 +34,11 @@ def load_fitting_weights(model: nn.Module, path: Path) -> tuple[str, ...]:
     Raises:
         CheckpointError: the file cannot be read, or nothing in it fits.
     """
-    state = _both_stages(read_checkpoint(path).state)
+    found = find_weights(path)
+    if found.source is not None and found.source.use == "backbone":
+        loaded = load_public_weights(model, found.path).loaded
+        return tuple(name for name in model.state_dict() if name not in loaded)
+    state = _both_stages(load_checkpoint(path, to_predict=False).state)
     own = model.state_dict()
     fitting = {name: state[name] for name in own if name in state and state[name].shape == own[name].shape}
     if not fitting:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.error import HTTPError
 
+from filelock import FileLock
+
 from pisr_core.errors import CheckpointError
 from pisr_core.weights.sources import WeightsSource
 
@@ -24,6 +26,12 @@ Progress = Callable[[int, int], None]
 CHUNK = 1 << 20
 TIMEOUT = 30.0
 """Seconds without an answer after which a server counts as out of reach."""
+
+
+def cache_folder() -> Path:
+    """Where files are kept that are used by name: `$PISR_CACHE`, else `pisr` in the user's folder for caches."""
+    given = os.environ.get("PISR_CACHE")
+    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pisr"
 
 
 def download(source: WeightsSource, folder: Path, progress: Progress) -> Path:
@@ -47,22 +55,29 @@ def download(source: WeightsSource, folder: Path, progress: Progress) -> Path:
         logger.info("%s is there already", path)
         _check_digest(path, source)
         return path
-    folder.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     try:
-        _stream(source.url, part, progress)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{part}.lock"):  # of several processes of a training one fetches
+            if not path.is_file():
+                _stream(source.url, part, progress)
+                _finish(part, path, source)
     except (OSError, HTTPException) as error:  # urllib's own errors are OSErrors
         raise CheckpointError(
             f"{source.url} cannot be fetched ({error}). Check the network and call again, which continues; or fetch "
             f"the file by other means and give it to `pisr weights import`."
         ) from error
+    return path
+
+
+def _finish(part: Path, path: Path, source: WeightsSource) -> None:
+    """Gives a whole file its final name, and removes one with the wrong bytes."""
     try:
         _check_digest(part, source)
     except CheckpointError:
         part.unlink()
         raise
     os.replace(part, path)
-    return path
 
 
 def _stream(url: str, part: Path, progress: Progress) -> None:

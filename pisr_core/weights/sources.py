@@ -9,16 +9,20 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True)
 class WeightsSource:
-    """A public file.
+    """A public file, or a public model of the Hugging Face hub.
 
     Attributes:
         url: where it is.
         description: what it is.
-        preset: a preset that it fits, or whose backbone it fits.
+        preset: a preset that it fits, or whose backbone it fits; empty for models that say all of themselves.
         digest: how its bytes are checked, `md5:` or `sha256:` and the beginning of the hex digest, which the public
             zoos print in the file names; empty where none is published.
         licence: as its page says.
         page: the page that publishes it.
+        hub: of a model of the hub its name there, `USER/NAME`; the client keeps and checks its files.
+        base: of one that holds only the difference to other weights: the name of these on the hub.
+        settings: what differs from the preset, as for `--set`.
+        use: `predict`, or what it can only start: a `network` or its `backbone`.
     """
 
     url: str
@@ -27,6 +31,10 @@ class WeightsSource:
     digest: str
     licence: str
     page: str
+    hub: str = ""
+    base: str = ""
+    settings: tuple[str, ...] = ()
+    use: str = "predict"
 
     @property
     def file_name(self) -> str:
@@ -43,14 +51,17 @@ _TORCHVISION_PAGE = "https://pytorch.org/vision/stable/models.html"
 _NO_LICENCE = "not stated (the code: Apache 2.0)"
 
 
-def _deeplab(folder: str, dataset: str, description: str, preset: str, md5: str) -> WeightsSource:
+def _deeplab(
+    folder: str, dataset: str, description: str, preset: str, md5: str, settings: tuple[str, ...] = ()
+) -> WeightsSource:
     url = f"{_DETECTRON2}/PanopticDeepLab/{dataset}-PanopticSegmentation/{folder}/model_final_{md5}.pkl"
-    return WeightsSource(url, description, preset, f"md5:{md5}", _NO_LICENCE, f"{_PROJECTS}/Panoptic-DeepLab")
+    page = f"{_PROJECTS}/Panoptic-DeepLab"
+    return WeightsSource(url, description, preset, f"md5:{md5}", _NO_LICENCE, page, settings=settings)
 
 
 def _panoptic_fpn(run: str, description: str, preset: str, md5: str) -> WeightsSource:
     url = f"{_DETECTRON2}/COCO-PanopticSegmentation/{run}/model_final_{md5}.pkl"
-    return WeightsSource(url, description, preset, f"md5:{md5}", "CC BY-SA 3.0", _ZOO_PAGE)
+    return WeightsSource(url, description, preset, f"md5:{md5}", "CC BY-SA 3.0", _ZOO_PAGE, use="network")
 
 
 def _maskformer(folder: str, description: str, preset: str, md5: str) -> WeightsSource:
@@ -60,10 +71,45 @@ def _maskformer(folder: str, description: str, preset: str, md5: str) -> Weights
 
 def _deeplab_backbone(name: str, description: str, preset: str, project: str) -> WeightsSource:
     url = f"{_DETECTRON2}/DeepLab/{name}.pkl"
-    return WeightsSource(url, description, preset, "", _NO_LICENCE, f"{_PROJECTS}/{project}")
+    return WeightsSource(url, description, preset, "", _NO_LICENCE, f"{_PROJECTS}/{project}", use="backbone")
+
+
+def _hub(hub: str, description: str, licence: str, base: str = "") -> WeightsSource:
+    url = f"https://huggingface.co/{hub}"
+    return WeightsSource(url, description, "", "", licence, url, hub, base)
+
+
+def _mask2former(name: str, description: str) -> WeightsSource:
+    return _hub(f"facebook/mask2former-{name}", f"Mask2Former, {description}", "CC BY-NC 4.0")
+
+
+def _eomt(name: str, description: str) -> WeightsSource:
+    return _hub(f"tue-mps/{name}", f"EoMT, DINOv2 {description}", "MIT")
+
+
+def _eomt_dinov3(name: str, description: str, size: str) -> WeightsSource:
+    base = f"facebook/dinov3-vit{size}16-pretrain-lvd1689m"
+    return _hub(f"tue-mps/{name}", f"EoMT, DINOv3 {description}", "MIT; its base: DINOv3 License, gated", base)
 
 
 SOURCES: dict[str, WeightsSource] = {
+    "eomt-s-coco": _eomt("coco_panoptic_eomt_small_640_2x", "ViT-S, 640, COCO, PQ 46.7"),
+    "eomt-b-coco": _eomt("coco_panoptic_eomt_base_640_2x", "ViT-B, 640, COCO, PQ 51.6"),
+    "eomt-l-coco": _eomt("coco_panoptic_eomt_large_640", "ViT-L, 640, COCO, PQ 56.0"),
+    "eomt-l-1280-coco": _eomt("coco_panoptic_eomt_large_1280", "ViT-L, 1280, COCO, PQ 58.3"),
+    "eomt-g-coco": _eomt("coco_panoptic_eomt_giant_640", "ViT-g, 640, COCO, PQ 57.0"),
+    "eomt-g-1280-coco": _eomt("coco_panoptic_eomt_giant_1280", "ViT-g, 1280, COCO, PQ 59.2"),
+    "eomt-l-ade20k": _eomt("ade20k_panoptic_eomt_large_640", "ViT-L, 640, ADE20K, PQ 50.6"),
+    "eomt-s-dinov3-coco": _eomt_dinov3("coco_panoptic_eomt_small_640_dinov3", "ViT-S, 640, COCO, PQ 47.2", "s"),
+    "eomt-b-dinov3-coco": _eomt_dinov3("coco_panoptic_eomt_base_640_dinov3", "ViT-B, 640, COCO, PQ 53.1", "b"),
+    "eomt-l-dinov3-coco": _eomt_dinov3("coco_panoptic_eomt_large_640_dinov3", "ViT-L, 640, COCO, PQ 56.8", "l"),
+    "eomt-l-1280-dinov3-coco": _eomt_dinov3("coco_panoptic_eomt_large_1280_dinov3", "ViT-L, 1280, COCO, PQ 58.9", "l"),
+    "mask2former-swint-coco": _mask2former("swin-tiny-coco-panoptic", "Swin-T, COCO, PQ 53.2"),
+    "mask2former-swins-coco": _mask2former("swin-small-coco-panoptic", "Swin-S, COCO, PQ 54.6"),
+    "mask2former-swinl-coco": _mask2former("swin-large-coco-panoptic", "Swin-L, COCO, PQ 57.8"),
+    "mask2former-swint-cityscapes": _mask2former("swin-tiny-cityscapes-panoptic", "Swin-T, Cityscapes, PQ 63.9"),
+    "mask2former-swinl-cityscapes": _mask2former("swin-large-cityscapes-panoptic", "Swin-L, Cityscapes, PQ 66.6"),
+    "mask2former-swinl-ade20k": _mask2former("swin-large-ade-panoptic", "Swin-L, ADE20K, PQ 48.1"),
     "pdl-r50-cityscapes": _deeplab(
         "panoptic_deeplab_R_52_os16_mg124_poly_90k_bs32_crop_512_1024_dsconv",
         "Cityscapes",
@@ -74,9 +120,10 @@ SOURCES: dict[str, WeightsSource] = {
     "pdl-r50-cityscapes-plain": _deeplab(
         "panoptic_deeplab_R_52_os16_mg124_poly_90k_bs32",
         "Cityscapes",
-        "the same with plain convolutions (--set deeplab.depthwise_separable=false), PQ 60.3",
+        "the same with plain convolutions, PQ 60.3",
         "cityscapes-pdl-r50",
         "bd324a",
+        ("deeplab.depthwise_separable=false",),
     ),
     "pdl-r50-coco": _deeplab(
         "panoptic_deeplab_R_52_os16_mg124_poly_200k_bs64_crop_640_640_coco_dsconv",
@@ -134,6 +181,7 @@ SOURCES: dict[str, WeightsSource] = {
         "sha256:bf2d0c1e",
         "BSD 3-Clause",
         _TORCHVISION_PAGE,
+        use="network",
     ),
     "r50s-imagenet": _deeplab_backbone(
         "R-52", "ResNet-50 with the deep stem, ImageNet (backbone)", "cityscapes-pdl-r50", "Panoptic-DeepLab"

@@ -83,7 +83,7 @@ def test_a_backbone_into_a_preset_for_other_data(pisr, tmp_path):
     [
         (["import", "none.pkl", "--preset", "scenes-pdl-r18"], "none.pkl"),
         (["import", "none.pkl", "--preset", "nonsense"], "nonsense"),
-        (["download", "nonsense"], "pdl-r50-coco"),
+        (["download", "pdl-r50-cocoa"], "Did you mean pdl-r50-coco"),
     ],
 )
 def test_mistakes_exit_with_2_and_one_message(pisr, arguments, message):
