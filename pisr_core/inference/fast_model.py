@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
-from itertools import pairwise
+from contextlib import ExitStack
+from itertools import chain, pairwise
 from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Shaped
 from timm.layers import Conv2dSame, FrozenBatchNormAct2d
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 from torchvision.ops import FrozenBatchNorm2d
 
+from pisr_core.backbones import Backbone
 from pisr_core.errors import ConfigError
 from pisr_core.models import PanopticModel
 from pisr_core.models.compiling import Compilation
@@ -25,6 +28,9 @@ PRECISIONS: dict[str, torch.dtype | None] = {"no": None, "fp16": torch.float16, 
 
 CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
 NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d, FrozenBatchNormAct2d)
+
+PASS_SIZE = (224, 224)
+"""Pixels of the image that shows what follows what in a backbone."""
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -73,9 +79,10 @@ def check_precision(precision: str) -> None:
 def fold_batch_norms(model: Module) -> Module:
     """Moves each batch norm that follows a convolution into its weights, in place; exact up to rounding.
 
-    A norm belongs to the convolution that its parent registers right before it, if their channels fit: so all
-    backbones and heads here are written. Tracing the data's way, as `torch.fx` does, fails on some of them. The scale
-    of F_pan's norm moves into g_q, whose outputs are F_pan's channels.
+    A norm belongs to the convolution that its parent registers right before it, if their channels fit: so all heads
+    here are written, and most backbones; of these only what a pass confirms is folded. Tracing the data's way, as
+    `torch.fx` does, fails on some of them. The scale of F_pan's norm moves into g_q, whose outputs are F_pan's
+    channels.
 
     Args:
         model: in evaluation mode.
@@ -83,17 +90,46 @@ def fold_batch_norms(model: Module) -> Module:
     Returns:
         The same model.
     """
+    backbones = [module for module in model.modules() if isinstance(module, Backbone)]
+    inside = {module for backbone in backbones for module in backbone.modules()}
+    reads = {norm: conv for backbone in backbones for norm, conv in _read_by_norms(backbone).items()}
     for parent in list(model.modules()):
         children: list[tuple[str, Any]] = list(parent.named_children())
         for (_, before), (name, norm) in pairwise(children):
             conv = _last(before)
-            if type(conv) in CONVOLUTIONS and isinstance(norm, NORMS) and conv.out_channels == _channels(norm):
+            fits = type(conv) in CONVOLUTIONS and isinstance(norm, NORMS) and conv.out_channels == _channels(norm)
+            if fits and (norm not in inside or reads.get(norm) is conv):
                 _fold(conv, norm)
                 # timm's norms bring their activation along.
                 setattr(parent, name, getattr(norm, "act", None) or nn.Identity())
         if isinstance(parent, PISR) and isinstance(parent.feature_norm, NORMS):
             parent.feature_norm = _fold_into_g_q(parent.attention.g_q, parent.feature_norm)
     return model
+
+
+def _read_by_norms(backbone: Backbone) -> dict[nn.Module, nn.Module | None]:
+    """The convolution whose output each norm reads, if it reads one's; found by a pass that computes nothing."""
+    outputs: dict[int, tuple[Tensor, nn.Module]] = {}  # with the tensors, which keeps their ids their own
+    read: dict[nn.Module, nn.Module | None] = {}
+
+    def note_output(module: nn.Module, _: Any, output: Tensor) -> None:
+        outputs[id(output)] = (output, module)
+
+    def note_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        read[module] = outputs.get(id(inputs[0]), (None, None))[1]
+
+    with ExitStack() as hooks:
+        for module in backbone.modules():
+            if isinstance(module, CONVOLUTIONS):
+                hooks.callback(module.register_forward_hook(note_output).remove)
+            elif isinstance(module, NORMS):
+                hooks.callback(module.register_forward_pre_hook(note_input).remove)
+        nothing = {
+            name: tensor.to("meta") for name, tensor in chain(backbone.named_parameters(), backbone.named_buffers())
+        }
+        with torch.no_grad():
+            functional_call(backbone, nothing, (torch.empty(1, 3, *PASS_SIZE, device="meta"),))
+    return read
 
 
 class _Shift(nn.Module):

@@ -10,7 +10,8 @@ from torch import nn
 from torchvision.ops import Conv2dNormActivation, FrozenBatchNorm2d
 
 from pisr_core import presets
-from pisr_core.config import PISRConfig
+from pisr_core.backbones import build_backbone
+from pisr_core.config import BackboneConfig, PISRConfig
 from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.errors import ConfigError
 from pisr_core.inference.fast_model import FastModel, fold_batch_norms
@@ -119,6 +120,7 @@ COMPILE = """
 import sys
 import torch
 from pisr_core import presets
+from pisr_core.backbones import build_backbone
 from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.inference.mode import inference
 from pisr_core.inference.fast_model import FastModel
@@ -177,3 +179,15 @@ def test_a_compiler_that_fails_is_done_without(monkeypatch, caplog):
     assert torch.equal(ours, forward(FastModel(model), images))
     (record,) = [record for record in caplog.records if record.name.startswith("pisr_core")]
     assert "torch.compile does not work here" in record.message and "no compiler here" in record.message
+
+
+def test_a_norm_of_a_sum_is_not_folded_into_the_convolution_registered_before_it():
+    """RepViT's blocks normalise two convolutions and their input together."""
+    torch.manual_seed(0)
+    config = BackboneConfig("repvit_m0_9", pretrained=False, output_stride=32, multi_grid=())
+    backbone, images = as_trained(build_backbone(config)), torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        expected, folded = backbone(images), fold_batch_norms(copy.deepcopy(backbone))(images)
+    assert len(norms(fold_batch_norms(copy.deepcopy(backbone)))) < len(norms(backbone)) / 2
+    for name, features in expected.items():
+        torch.testing.assert_close(folded[name], features, rtol=1e-3, atol=1e-3 * float(features.abs().max()))
