@@ -132,7 +132,7 @@ def _cached(name: HubName, error: Exception) -> Path:
     try:
         folder = Path(snapshot_download(name.id, revision=name.revision, local_files_only=True))
         needed_files(name, (path.relative_to(folder).as_posix() for path in folder.rglob("*")))
-    except (*_FAILURES, CheckpointError):
+    except _FAILURES + (CheckpointError,):
         raise error from None
     return folder
 
