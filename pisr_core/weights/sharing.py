@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pisr_core.backbones import PIXEL_MEAN, PIXEL_STD
 from pisr_core.errors import CheckpointError
 from pisr_core.models import MODELS
 from pisr_core.runtime.atomic import written_whole
@@ -83,13 +82,13 @@ def _config(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def _processor(checkpoint: Checkpoint) -> dict[str, Any]:
     """How the network takes its images."""
-    data = checkpoint.config.data
+    data, network = checkpoint.config.data, checkpoint.config.transformers  # whose values others share
     return {
         "do_normalize": True,
         "do_rescale": True,
         "rescale_factor": 1 / 255,
-        "image_mean": [value / 255 for value in PIXEL_MEAN],
-        "image_std": [value / 255 for value in PIXEL_STD],
+        "image_mean": [value / 255 for value in network.pixel_mean],
+        "image_std": [value / 255 for value in network.pixel_std],
         "do_resize": bool(data.eval_short_side),
         "size": {"shortest_edge": data.eval_short_side, "longest_edge": data.eval_max_long_side},
     }
