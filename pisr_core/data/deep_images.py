@@ -106,8 +106,8 @@ def rounded_range(low: float, high: float, whole: bool) -> tuple[float, float]:
     What begins near 0 begins at 0. Whole numbers get all that their bits hold, such as 4095 for 12, and fractions that
     come near to 1 end there. Values far from 0, as thermal cameras give them, or below keep their own limits.
     """
-    if low < 0 or (low > 0 and low >= high / 2):
-        return low, max(high, low + 1)
+    if low < 0 or high / 2 <= low < high:
+        return low, high if low < high else low + 1
     if whole:
         return 0.0, float(2 ** max(1, math.ceil(math.log2(high + 1))) - 1)
     return 0.0, 1.0 if 0.5 < high <= 1 else high

@@ -77,7 +77,9 @@ def test_deep_colours_that_are_cut_off(tmp_path):
         (0.0, 0.97, False, (0, 1)),
         (0.01, 0.2, False, (0, 0.2)),
         (0.0, 12.5, False, (0, 12.5)),
-        (300.5, 300.5, False, (300.5, 301.5)),
+        (-0.5, 0.2, False, (-0.5, 0.2)),
+        (-2.0, -2.0, False, (-2, -1)),
+        (3000, 3000, True, (0, 4095)),
     ],
 )
 def test_ranges(low, high, whole, expected):
