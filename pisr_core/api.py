@@ -21,7 +21,9 @@ from torch import Tensor
 
 from pisr_core.config import Config
 from pisr_core.data.coco_files import CocoPanopticWriter
+from pisr_core.data.deep_images import ValueRange
 from pisr_core.data.image_tensors import pillow_to_tensor, read_image
+from pisr_core.data.value_range import with_value_range
 from pisr_core.errors import DataError
 from pisr_core.inference.fast_model import FastModel, check_precision
 from pisr_core.inference.load import load_model as load_network
@@ -206,17 +208,20 @@ class Predictor:
         Raises:
             DataError: an image cannot be read, or is an array of another kind.
         """
+        several = images if isinstance(images, list | tuple) else (images,)
+        paths = [Path(image) for image in several if isinstance(image, str | Path)]
+        value_range = with_value_range(self.network.config.data, paths).value_range
         if isinstance(images, list | tuple):
             names = distinct_names([Path(_name(image)) for image in images])
-            return [self._predict(image, name) for image, name in zip(images, names, strict=True)]
-        return self._predict(images, _name(images))
+            return [self._predict(image, name, value_range) for image, name in zip(images, names, strict=True)]
+        return self._predict(images, _name(images), value_range)
 
     @cached_property
     def _fast(self) -> FastModel:
         return FastModel(self.network, self.precision, self.compiled)
 
-    def _predict(self, image: ImageLike, name: str) -> Prediction:
-        sample = Sample(_pixels(image), None, 1, name)
+    def _predict(self, image: ImageLike, name: str, value_range: ValueRange) -> Prediction:
+        sample = Sample(_pixels(image, value_range), None, 1, name)
         with inference(self._fast):
             panoptic = predict_sample(self._fast, sample, self.device)
         return Prediction(name, sample.image.permute(1, 2, 0).contiguous().numpy(), panoptic, self.categories)
@@ -228,11 +233,11 @@ def _name(image: object) -> str:
     return (Path(source).name if isinstance(source, str | Path) else "") or "image.png"
 
 
-def _pixels(image: ImageLike) -> UInt8[Tensor, "3 H W"]:
+def _pixels(image: ImageLike, value_range: ValueRange) -> UInt8[Tensor, "3 H W"]:
     if isinstance(image, str | Path):
-        return read_image(Path(image))
+        return read_image(Path(image), value_range=value_range)
     if isinstance(image, Image.Image):
-        return pillow_to_tensor(image)
+        return pillow_to_tensor(image, value_range)
     if isinstance(image, np.ndarray):
         _check_kind("array", str(image.dtype), image.shape, image.shape[2:], "(H, W, 3)")
         return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).contiguous()

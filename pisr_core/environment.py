@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -100,7 +101,7 @@ def find_environment(root: Path | None = None) -> Environment:
     return Environment(
         python=platform.python_version(),
         system=platform.platform(),
-        packages={name: _version(name) for name in ("pisr", *PACKAGES)},
+        packages={"pisr": _own_version()} | {name: _version(name) for name in PACKAGES},
         extras={extra: {name: _version(name) for name in names} for extra, names in EXTRAS.items()},
         devices=tuple(_devices()),
         cuda=torch.version.cuda,
@@ -111,6 +112,16 @@ def find_environment(root: Path | None = None) -> Environment:
         datasets=_datasets(dataset_root(root)),
         caches=_caches(),
     )
+
+
+def _own_version() -> str | None:
+    """The installed one, or that of the checkout that runs."""
+    project = Path(__file__).parents[1] / "pyproject.toml"
+    installed = _version("pisr")
+    if installed is not None or not project.is_file():
+        return installed
+    own = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]
+    return f"{own}, not installed: the checkout in {project.parent}"
 
 
 def _version(package: str) -> str | None:

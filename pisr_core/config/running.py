@@ -58,6 +58,9 @@ class DataConfig:
     """Of the sides at evaluation: `nearest`, or `down` as `transformers` has it."""
     eval_resizer: str = "torchvision"
     """What scales images at evaluation: `torchvision` or `pillow`, which differ by rounding."""
+    value_range: tuple[float, ...] = ()
+    """[low, high], the stored values that become 0 and 255 in images of more than 8 bits a channel; empty for what the
+    training images use."""
     workers: int = -1
     """Loading processes, -1 for one less than the cores."""
     timeout: int = 30
@@ -73,6 +76,8 @@ class DataConfig:
         check_choice("data.eval_resizer", self.eval_resizer, ("torchvision", "pillow"))
         check_counts(self, "data", ("eval_size", "eval_multiple"), most=65_536)
         check(len(self.eval_size) in (0, 2), "data.eval_size", self.eval_size, "[] or [height, width]")
+        is_range = len(self.value_range) == 2 and self.value_range[0] < self.value_range[1]
+        check(not self.value_range or is_range, "data.value_range", self.value_range, "[low, high], low < high")
         check(self.workers >= -1, "data.workers", self.workers, "at least 0, or -1 for one less than the cores")
         check(self.timeout >= 0, "data.timeout", self.timeout, "seconds, or 0 to wait for ever")
 

@@ -6,8 +6,8 @@ from pisr_core.data.layouts import dataset_root
 from pisr_core.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from pisr_core.data.datasets import DATASETS, build_dataset
+    from pisr_core.data.datasets import DATASETS, build_dataset, settled
 
-__all__ = ["DATASETS", "build_dataset", "dataset_root"]
+__all__ = ["DATASETS", "build_dataset", "dataset_root", "settled"]
 
-__getattr__ = lazy_names(__name__, dict.fromkeys(("DATASETS", "build_dataset"), "pisr_core.data.datasets"))
+__getattr__ = lazy_names(__name__, dict.fromkeys(("DATASETS", "build_dataset", "settled"), "pisr_core.data.datasets"))

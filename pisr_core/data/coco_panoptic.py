@@ -15,11 +15,13 @@ from pisr_core.data.coco_files import (
     read_panoptic_png,
     read_segmentation,
 )
+from pisr_core.data.deep_images import ValueRange
 from pisr_core.data.file_finder import FileFinder
 from pisr_core.data.image_tensors import read_image
 from pisr_core.data.layouts import cityscapes_image_path
 from pisr_core.data.listed_share import FEWEST_IMAGES, ListedShare
 from pisr_core.data.sampling import spread_over
+from pisr_core.data.value_range import MOST_IMAGES, find_value_range
 from pisr_core.errors import DataError
 from pisr_core.pixel_runs import find_runs
 from pisr_core.structures import Category, PanopticSegmentation, Sample
@@ -34,12 +36,15 @@ class CocoPanopticDataset:
         images_dir: folder of the images.
         json_path: panoptic JSON.
         png_dir: folder of the panoptic PNGs; by default the JSON's path without `.json`.
+        value_range: see `read_image`; by default what the images use.
 
     Raises:
         DataError: the JSON is missing or broken, names no image, or a folder is missing.
     """
 
-    def __init__(self, images_dir: Path, json_path: Path, png_dir: Path | None = None) -> None:
+    def __init__(
+        self, images_dir: Path, json_path: Path, png_dir: Path | None = None, value_range: ValueRange = ()
+    ) -> None:
         self.images_dir = images_dir
         self.json_path = json_path
         self.png_dir = png_dir or json_path.with_suffix("")
@@ -54,6 +59,11 @@ class CocoPanopticDataset:
         self._pngs = FileFinder(self.png_dir, json_path, self.file.annotations.file_names)
         self._positions = self._usable_positions()
         self._listed = ListedShare(json_path)
+        self.value_range = value_range or self._found_range()
+
+    def _found_range(self) -> ValueRange:
+        positions = spread_over(self._positions.tolist(), MOST_IMAGES)
+        return find_value_range([self.image_path(self.file.images[position]) for position in positions])
 
     def _usable_positions(self) -> Int[np.ndarray, " usable"]:
         """Of the annotated images in the JSON's list, or of all if none is annotated."""
@@ -76,7 +86,7 @@ class CocoPanopticDataset:
     def __getitem__(self, index: int) -> Sample:
         position = int(self._positions[index])
         image = self.file.images[position]
-        pixels = read_image(self.image_path(image), image.size)
+        pixels = read_image(self.image_path(image), image.size, self.value_range)
         annotation = self.file.annotations.of_image(position)
         return Sample(pixels, self._panoptic(image, annotation), image.id, image.file_name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from pisr_core.config import DataConfig, check_choice
@@ -42,6 +43,11 @@ def build_dataset(config: DataConfig, split: str, root: Path | None = None) -> P
     return DATASETS[config.dataset](config, split, root)
 
 
+def settled(config: DataConfig, dataset: PanopticDataset) -> DataConfig:
+    """The settings with what a dataset built from them has found out: the range of its images' values."""
+    return replace(config, value_range=dataset.value_range) if isinstance(dataset, CocoPanopticDataset) else config
+
+
 Builder = Callable[[DataConfig, str, Path | None], PanopticDataset]
 Layout = Callable[[Path, str], list[SplitPaths]]
 
@@ -51,7 +57,7 @@ def _on_disk(layout: Layout, kind: type[CocoPanopticDataset] = CocoPanopticDatas
 
     def build(config: DataConfig, split: str, root: Path | None) -> PanopticDataset:
         paths = first_complete(layout(dataset_root(root), split), split)
-        dataset = kind(paths.images_dir, paths.json_path, paths.png_dir)
+        dataset = kind(paths.images_dir, paths.json_path, paths.png_dir, config.value_range)
         if split == "train":
             dataset.check_annotated()
         return dataset
@@ -77,7 +83,7 @@ def _coco(config: DataConfig, split: str, root: Path | None) -> PanopticDataset:
     if split not in ("test", "test-dev"):
         return _coco_train_val(config, split, root)
     paths = first_complete(coco_test_paths(dataset_root(root), split), split)
-    return ImageListDataset(paths.images_dir, paths.json_path, known_categories("coco"))
+    return ImageListDataset(paths.images_dir, paths.json_path, known_categories("coco"), config.value_range)
 
 
 def _cityscapes(config: DataConfig, split: str, root: Path | None) -> PanopticDataset:
@@ -85,14 +91,15 @@ def _cityscapes(config: DataConfig, split: str, root: Path | None) -> PanopticDa
     if split != "test":
         return _cityscapes_train_val(config, split, root)
     paths = first_complete(cityscapes_test_paths(dataset_root(root), split), split)
-    return ImageFolderDataset(paths.images_dir, known_categories("cityscapes"), suffix="_leftImg8bit")
+    categories = known_categories("cityscapes")
+    return ImageFolderDataset(paths.images_dir, categories, "_leftImg8bit", config.value_range)
 
 
 def _ade20k(config: DataConfig, split: str, root: Path | None) -> PanopticDataset:
     if split != "test":
         return _ade20k_train_val(config, split, root)
     paths = first_complete(ade20k_test_paths(dataset_root(root), split), split)
-    return ImageFolderDataset(paths.images_dir, known_categories("ade20k"))
+    return ImageFolderDataset(paths.images_dir, known_categories("ade20k"), value_range=config.value_range)
 
 
 DATASETS: dict[str, Builder] = {

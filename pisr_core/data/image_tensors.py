@@ -10,17 +10,20 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
+from pisr_core.data.deep_images import ValueRange
 from pisr_core.data.images import pillow_pixels, read_pixels
 
 
-def read_image(path: Path, annotated_size: tuple[int, int] | None = None) -> UInt8[Tensor, "3 H W"]:
+def read_image(
+    path: Path, annotated_size: tuple[int, int] | None = None, value_range: ValueRange = ()
+) -> UInt8[Tensor, "3 H W"]:
     """An image as RGB, see `read_pixels`."""
-    return _channels_first(read_pixels(path, annotated_size))
+    return _channels_first(read_pixels(path, annotated_size, value_range))
 
 
-def pillow_to_tensor(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
+def pillow_to_tensor(image: Image.Image, value_range: ValueRange = ()) -> UInt8[Tensor, "3 H W"]:
     """An image that is open already, see `pillow_pixels`."""
-    return _channels_first(pillow_pixels(image))
+    return _channels_first(pillow_pixels(image, value_range))
 
 
 def _channels_first(pixels: UInt8[np.ndarray, "H W 3"]) -> UInt8[Tensor, "3 H W"]:

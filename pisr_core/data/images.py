@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import warnings
 import zlib
@@ -13,6 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from pisr_core.data.deep_images import ValueRange, deep_pixels, eight_bits, open_grey_tiff
 from pisr_core.errors import DataError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -50,22 +52,26 @@ FORMATS = tuple(name for name in _KNOWN_FORMATS if name in Image.OPEN)
 """What is read, whatever a file's ending says. Pillow knows more; of these some start other programs (EPS)."""
 
 
-def read_pixels(path: Path, annotated_size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "H W 3"]:
+def read_pixels(
+    path: Path, annotated_size: tuple[int, int] | None = None, value_range: ValueRange = ()
+) -> UInt8[np.ndarray, "H W 3"]:
     """An image as RGB, upright as its EXIF orientation says; of an animation the first frame.
 
-    Greyscale, palette, CMYK, 16-bit and transparent images are converted; transparency is dropped.
+    Greyscale, palette, CMYK, 16-bit, floating-point and transparent images are converted; transparency is dropped.
 
     Args:
         path: the file, of one of `FORMATS`.
         annotated_size: (H, W) of its annotation. An image that fits it only as stored is left as stored.
+        value_range: the values that become 0 and 255, if it has more than 8 bits; the image's own by default.
 
     Raises:
         DataError: the file is missing, broken, beyond `MAX_MEGAPIXELS` or of another size than its annotation.
     """
-    with _opened(path) as stored:
-        image = ImageOps.exif_transpose(stored)
+    with opened(path) as stored:
+        shallow = _of_eight_bits(stored, value_range)
+        image = ImageOps.exif_transpose(shallow)
         if annotated_size is not None and _size(image) != annotated_size:
-            image = stored
+            image = shallow
         pixels = _rgb(image)
     found = pixels.shape[:2]
     if annotated_size is not None and found != annotated_size:
@@ -76,14 +82,14 @@ def read_pixels(path: Path, annotated_size: tuple[int, int] | None = None) -> UI
     return pixels
 
 
-def pillow_pixels(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
+def pillow_pixels(image: Image.Image, value_range: ValueRange = ()) -> UInt8[np.ndarray, "H W 3"]:
     """An image that is open already, converted as `read_pixels` does.
 
     Raises:
-        DataError: its file is broken, or its pixels have no known range.
+        DataError: its file is broken.
     """
     try:
-        return _rgb(ImageOps.exif_transpose(image))
+        return _rgb(ImageOps.exif_transpose(_of_eight_bits(image, value_range)))
     except BROKEN_IMAGE_ERRORS as error:
         raise DataError(f"a Pillow image cannot be read ({error}). Give another.") from error
 
@@ -98,17 +104,17 @@ def image_size(path: Path, upright: bool = True) -> tuple[int, int]:
     Raises:
         DataError: the file is missing, broken or beyond `MAX_MEGAPIXELS`.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         height, width = _size(image)
         turned = upright and image.getexif().get(ExifTags.Base.Orientation, 1) in TURNED
         return (width, height) if turned else (height, width)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path) -> Iterator[Image.Image]:
     """The image of a file; what goes wrong with it in the block becomes a `DataError`."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with open_image(path) as image:
             yield image
     except FileNotFoundError:
         raise DataError(f"{path}: no such image. Check the path, or file_name in the annotation.") from None
@@ -123,15 +129,35 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise DataError(f"{path}: cannot be read as an image ({error}). Replace or remove it.") from error
 
 
+def open_image(source: Path | io.BytesIO) -> Image.Image:
+    """The image of a file, or of its bytes, of one of `FORMATS`.
+
+    Raises:
+        UnidentifiedImageError: it is of another format, or of none.
+        OSError: it cannot be read, or another of `BROKEN_IMAGE_ERRORS`.
+    """
+    try:
+        return Image.open(source, formats=FORMATS)
+    except UnidentifiedImageError:
+        image = open_grey_tiff(source)
+        if image is None:
+            raise
+        return image
+
+
 def _size(image: Image.Image) -> tuple[int, int]:
     return image.height, image.width
 
 
+def _of_eight_bits(image: Image.Image, value_range: ValueRange) -> Image.Image:
+    """The image itself, or a deep one brought to 8 bits with its EXIF orientation."""
+    pixels = deep_pixels(image)
+    if pixels is None:
+        return image
+    shallow = Image.fromarray(eight_bits(pixels, value_range))
+    shallow.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return shallow
+
+
 def _rgb(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
-    """Pixels in 8-bit RGB. Pillow would clip 16-bit greyscale, so it is scaled here."""
-    if image.mode.startswith("I"):
-        grey = (np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no known range")
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pisr_core.data.deep_images import ValueRange
 from pisr_core.data.image_tensors import read_image
 from pisr_core.data.images import image_size
 from pisr_core.data.json_files import load_json_lists
@@ -23,13 +24,17 @@ class ImageListDataset:
         images_dir: folder of the images.
         json_path: JSON with a list of images.
         categories: the dataset's classes; those of the JSON are not read, for COCO's lack the stuff.
+        value_range: see `read_image`.
 
     Raises:
         DataError: the JSON is missing or broken, or lists no image.
     """
 
-    def __init__(self, images_dir: Path, json_path: Path, categories: Sequence[Category]) -> None:
+    def __init__(
+        self, images_dir: Path, json_path: Path, categories: Sequence[Category], value_range: ValueRange = ()
+    ) -> None:
         self.images_dir = images_dir
+        self.value_range = value_range
         self.categories = tuple(categories)
         content = load_json_lists(json_path)
         if not isinstance(content, dict) or not isinstance(content.get("images"), Sequence) or not content["images"]:
@@ -41,7 +46,8 @@ class ImageListDataset:
 
     def __getitem__(self, index: int) -> Sample:
         image = self.images[index]
-        return Sample(read_image(self.images_dir / image.file_name, image.size), None, image.id, image.file_name)
+        pixels = read_image(self.images_dir / image.file_name, image.size, self.value_range)
+        return Sample(pixels, None, image.id, image.file_name)
 
     def size(self, index: int) -> tuple[int, int]:
         """(H, W) of an image in pixels, from the JSON."""
@@ -59,13 +65,17 @@ class ImageFolderDataset:
         images_dir: the folder.
         categories: the dataset's classes.
         suffix: what follows the id in a name, such as Cityscapes' `_leftImg8bit`; other images are left out.
+        value_range: see `read_image`.
 
     Raises:
         DataError: the folder holds no image.
     """
 
-    def __init__(self, images_dir: Path, categories: Sequence[Category], suffix: str = "") -> None:
+    def __init__(
+        self, images_dir: Path, categories: Sequence[Category], suffix: str = "", value_range: ValueRange = ()
+    ) -> None:
         self.images_dir = images_dir
+        self.value_range = value_range
         self.categories = tuple(categories)
         self.suffix = suffix
         self.paths = sorted(path for end in SUFFIXES for path in images_dir.rglob(f"*{suffix}{end}"))
@@ -77,7 +87,8 @@ class ImageFolderDataset:
 
     def __getitem__(self, index: int) -> Sample:
         path = self.paths[index]
-        return Sample(read_image(path), None, path.stem.removesuffix(self.suffix), self.file_name(index))
+        pixels = read_image(path, value_range=self.value_range)
+        return Sample(pixels, None, path.stem.removesuffix(self.suffix), self.file_name(index))
 
     def size(self, index: int) -> tuple[int, int]:
         """(H, W) of an image in pixels, from its header."""

@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from pisr_core.config import ScenesConfig
+from pisr_core.data.deep_images import ValueRange
 from pisr_core.data.image_tensors import read_image
 from pisr_core.data.scenes import SceneDataset
 from pisr_core.errors import ConfigError, ExportError
@@ -87,7 +88,7 @@ def export_model(
     network = model.eval().network.exportable(request.merging)
     check_size(request.size, model.size_divisor, network.smallest)
     kind: Format = FORMATS[request.format]()
-    pictures = _pictures(images, request.size)
+    pictures = _pictures(images, request.size, model.config.data.value_range)
     batch = request.batch or (None if network.free_batch else 1)
     program = trace(network, request.size, batch, request.dynamic)
     metadata = describe(network, request, batch)
@@ -142,6 +143,7 @@ def describe(network: ExportableNetwork, request: ExportRequest, batch: int | No
         "input": {
             "name": INPUT,
             "layout": "(batch, 3, height, width) uint8 RGB, normalised within the graph",
+            "value_range": list(model.config.data.value_range),
             "batch": batch,
             "size_divisor": model.size_divisor,
             "height": list(heights),
@@ -172,8 +174,8 @@ def _checked_sizes(network: ExportableNetwork, request: ExportRequest) -> tuple[
     return tuple(dict.fromkeys((request.size, small, large)))
 
 
-def _pictures(images: Sequence[Path], size: tuple[int, int]) -> list[UInt8[Tensor, "3 _ _"]]:
+def _pictures(images: Sequence[Path], size: tuple[int, int], value_range: ValueRange) -> list[UInt8[Tensor, "3 _ _"]]:
     if images:
-        return [read_image(path) for path in images]
+        return [read_image(path, value_range=value_range) for path in images]
     scenes = SceneDataset(ScenesConfig(size=(max(size[0], 64), max(size[1], 64))), "val")
     return [scenes[index].image for index in range(PICTURES)]

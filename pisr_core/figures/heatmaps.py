@@ -121,7 +121,7 @@ def visualize_heatmaps(
     page.paragraph(LEGEND)
     for label, model in models.items():
         page.paragraph(f"{label}: {_what_it_shows(model)}")
-    return draw_images(page, paths, draw, progress)
+    return draw_images(page, paths, draw, next(iter(models.values())).config.data, progress)
 
 
 def compare_models(
@@ -150,7 +150,7 @@ def compare_models(
 
     page = PicturePage("Comparison", out)
     page.paragraph("Dashed boxes: the largest regions where class or instance differ between the two models.")
-    return draw_images(page, paths, draw, progress)
+    return draw_images(page, paths, draw, next(iter(models.values())).config.data, progress)
 
 
 def _draw_model(page: PicturePage, label: str, model: PanopticModel, maps: ImageMaps, looked_at: Sequence[int]) -> None:

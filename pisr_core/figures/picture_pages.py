@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from pisr_core.config import DataConfig
 from pisr_core.data.image_tensors import read_image
+from pisr_core.data.value_range import with_value_range
 from pisr_core.errors import DataError
 from pisr_core.inference.predict import distinct_names, find_images
 from pisr_core.results.page import Page
@@ -86,6 +88,7 @@ def draw_images(
     page: PicturePage,
     paths: Sequence[str],
     draw: Callable[[Sample, PicturePage], None],
+    config: DataConfig,
     progress: Callable[[int, int], None] | None = None,
 ) -> PictureReport:
     """Draws every image that the paths lead to and writes the page; those with a broken file or annotation are skipped.
@@ -94,6 +97,7 @@ def draw_images(
         page: takes the pictures.
         paths: images, folders or glob patterns.
         draw: called with each image.
+        config: how images are read.
         progress: called with (done, total) after each image.
 
     Raises:
@@ -103,9 +107,10 @@ def draw_images(
     if not images:
         raise DataError("\n".join(failed) or "no images to draw. Name images, folders or patterns.")
     page.report.failed += failed
+    value_range = with_value_range(config, images).value_range
     for done, (path, name) in enumerate(zip(images, distinct_names(images), strict=True), start=1):
         try:
-            sample = Sample(read_image(path), None, done, path.name)
+            sample = Sample(read_image(path, value_range=value_range), None, done, path.name)
             page.begin_image(Path(name).stem)
             draw(sample, page)
             page.report.images.append(path)

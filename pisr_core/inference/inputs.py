@@ -143,7 +143,7 @@ def prepare(item: Input, config: DataConfig, size_divisor: int, max_side: int | 
         return Prepared(item, None, item.error)
     try:
         if item.frame is None:
-            image = read_image(item.source)
+            image = read_image(item.source, value_range=config.value_range)
         else:
             image = torch.from_numpy(item.frame).permute(2, 0, 1).contiguous()
         sample = Sample(image, None, item.number, item.name)

@@ -14,6 +14,7 @@ import torch
 
 from pisr_core.data.images import IMAGE_SUFFIXES
 from pisr_core.data.loading import evaluation_batch
+from pisr_core.data.value_range import with_value_range
 from pisr_core.errors import DataError
 from pisr_core.inference.files import Predicted, PredictedImage, PredictionWriter, with_films
 from pisr_core.inference.inputs import Input, Inputs, Prepared, grouped, joined, prepare
@@ -75,6 +76,8 @@ def predict(
     files, failed = find_images(paths, exclude=out, suffixes=IMAGE_SUFFIXES | VIDEO_SUFFIXES)
     if not files:
         raise DataError("\n".join(failed) or "no images to predict. Name images, folders or patterns.")
+    pictures = [path for path in files if path.suffix.lower() not in VIDEO_SUFFIXES]
+    data = with_value_range(model.config.data, pictures)
     inputs = Inputs(files, distinct_names(files))
     written: list[PredictedImage] = []
     skipped: list[str] = []
@@ -84,7 +87,7 @@ def predict(
             progress(len(written) + len(skipped), inputs.total)
 
     def predicted() -> Iterator[Predicted]:
-        read = partial(prepare, config=model.config.data, size_divisor=model.size_divisor, max_side=max_side)
+        read = partial(prepare, config=data, size_divisor=model.size_divisor, max_side=max_side)
         ahead = mapped_ahead(read, inputs, pool, threads + batch_size, Input.pixels, WAITING_PIXELS)
         for item, panoptic in _panoptic_maps(model, ahead, device, batch_size):
             if panoptic is None:

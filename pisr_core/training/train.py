@@ -13,7 +13,7 @@ from accelerate.state import AcceleratorState
 
 from pisr_core import presets
 from pisr_core.config import Config, TrainConfig
-from pisr_core.data import build_dataset
+from pisr_core.data import build_dataset, settled
 from pisr_core.data.augmentation import Augmentation
 from pisr_core.data.loading import StepSampler, TrainingDataset, training_loader
 from pisr_core.errors import ConfigError
@@ -102,6 +102,7 @@ def build_trainer(
         folder.check_free()
     saved = read_state(folder.state) if resume else None
     train_set = build_dataset(config.data, "train", root)
+    config = replace(config, data=settled(config.data, train_set))
     val_set = build_dataset(config.data, "val", root)
     identity = _identity(config, train_set)
     if saved:

@@ -42,6 +42,13 @@ def test_names_what_is_installed_and_what_is_not(folder, monkeypatch):
     assert "missing: no-such-package; pip install '.[export]'" in " ".join(env().replace("│", " ").split())
 
 
+def test_a_checkout_that_is_not_installed_has_a_version(folder, monkeypatch):
+    monkeypatch.setattr(environment, "_version", lambda package: None)
+    project = Path(__file__).parents[2]
+    version = tomllib.loads((project / "pyproject.toml").read_text())["project"]["version"]
+    assert json.loads(env("--json"))["packages"]["pisr"] == f"{version}, not installed: the checkout in {project}"
+
+
 def test_lists_what_pyproject_lists():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     names = [re.match(r"[\w-]+", line)[0] for line in project["dependencies"]]

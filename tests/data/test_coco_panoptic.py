@@ -102,6 +102,7 @@ def test_images_without_annotation_are_left_out_with_a_note(custom_root, caplog,
     with caplog.at_level(logging.INFO):
         dataset = build(custom_root, split)
     names = [dataset[index].file_name for index in range(len(dataset))]
+    assert names == [dataset.file_name(index) for index in range(len(dataset))]
     assert names == [f"{number}.png" for number in range(len(dataset) + 1) if number != 1]
     assert f"left out 1 of {len(dataset) + 1} images, which have no annotation, 1.png first" in caplog.text
 

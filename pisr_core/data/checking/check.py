@@ -167,7 +167,7 @@ def check_data(
         changes = mender.changes
     order = {kind: position for position, kind in enumerate(Kind)}
     findings.sort(key=lambda finding: order[finding.kind])
-    settings = () if quick else suggest_settings(statistics)
+    settings = () if quick else suggest_settings(statistics, [pair.image_path for pair in pairs])
     seconds = time.perf_counter() - start
     return CheckReport(
         tuple(sources),

@@ -17,7 +17,7 @@ from pisr_core.data.checking.findings import Finding, Kind
 from pisr_core.data.checking.segments import SegmentShapes, measure_segments
 from pisr_core.data.checking.systematic import Reading
 from pisr_core.data.coco_files import PNG_SIGNATURE, RGB, RGBA, check_png_header, read_panoptic_png
-from pisr_core.data.images import BROKEN_IMAGE_ERRORS, FORMATS, TURNED, read_pixels
+from pisr_core.data.images import BROKEN_IMAGE_ERRORS, TURNED, open_image, read_pixels
 from pisr_core.errors import DataError
 from pisr_core.structures import VOID_ID
 
@@ -104,7 +104,7 @@ class _Inspector:
             if path.stat().st_size == 0:
                 self._add(Kind.IMAGE_BROKEN, path, "is empty (0 bytes)")
                 return None, None
-            with Image.open(path if quick else io.BytesIO(content), formats=FORMATS) as image:
+            with open_image(path if quick else io.BytesIO(content)) as image:
                 size = (image.height, image.width)
                 orientation = self._orientation(image)
                 if not quick:

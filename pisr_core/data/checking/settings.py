@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pisr_core.data.checking.statistics import DatasetStatistics
+from pisr_core.data.value_range import find_value_range
 
 CROP_PIXELS = 1024**2
 """Crops above this are halved: they would not fit a batch on one GPU."""
@@ -35,7 +38,7 @@ class Suggestion:
     """
 
     key: str
-    value: int | float | list[int]
+    value: int | float | list[int] | list[float]
     reason: str
 
     def to_json(self) -> dict[str, Any]:
@@ -43,9 +46,9 @@ class Suggestion:
         return vars(self)
 
 
-def suggest_settings(statistics: DatasetStatistics) -> tuple[Suggestion, ...]:
+def suggest_settings(statistics: DatasetStatistics, images: Sequence[Path]) -> tuple[Suggestion, ...]:
     """The settings that the images, instances and stuff suggest; none where there is too little to tell."""
-    parts = [_crop(statistics.sizes)]
+    parts = [_crop(statistics.sizes), _value_range(images)]
     if len(statistics.center_distances) >= FEWEST:
         parts += _from_distances(statistics)
     if len(statistics.instance_areas) >= FEWEST:
@@ -75,6 +78,12 @@ def _crop(sizes: Counter[tuple[int, int]]) -> Suggestion | None:
     return Suggestion("data.crop", crop, reason)
 
 
+def _value_range(images: Sequence[Path]) -> Suggestion | None:
+    found = find_value_range(images)
+    reason = "what images of more than 8 bits a channel use; training finds it too"
+    return Suggestion("data.value_range", list(found), reason) if found else None
+
+
 def _from_distances(statistics: DatasetStatistics) -> list[Suggestion]:
     """Sigma and window from how close centres stand: 95 % of the neighbours shall stay apart.
 
@@ -99,7 +108,12 @@ def _from_instances(statistics: DatasetStatistics) -> list[Suggestion]:
     room = 10 * math.ceil(most / 10)
     top_k = max(20, room, min(2 * room, USUAL_TOP_K))
     half = int(np.median(statistics.instance_areas))
-    reason = f"at most {most} instances in an image; twice that, up to {USUAL_TOP_K}, leaves room for false centres"
+    room_for = f"twice that, from 20 to {USUAL_TOP_K}, leaves room for false centres"
+    if room > USUAL_TOP_K / 2:
+        room_for = f"{USUAL_TOP_K}, as in the paper, has room for all"
+    if room > USUAL_TOP_K:
+        room_for = f"each has its place; the paper's {USUAL_TOP_K} takes less memory and leaves the least confident out"
+    reason = f"at most {most} instances in an image; {room_for}"
     suggestions = [
         Suggestion("relation.top_k", top_k, reason),
         Suggestion("targets.small_instance_area", half, "half of the instances are smaller, and weigh more"),

@@ -227,7 +227,11 @@ def suggested(**changes):
     statistics = DatasetStatistics(CATEGORIES)
     for name, value in changes.items():
         setattr(statistics, name, value)
-    return {suggestion.key: suggestion.value for suggestion in suggest_settings(statistics)}
+    return {suggestion.key: suggestion for suggestion in suggest_settings(statistics, [])}
+
+
+def suggested_values(**changes):
+    return {key: suggestion.value for key, suggestion in suggested(**changes).items()}
 
 
 @pytest.mark.parametrize(
@@ -240,12 +244,12 @@ def suggested(**changes):
     ],
 )
 def test_suggested_crop(sizes, crop):
-    assert suggested(sizes=Counter(sizes)) == {"data.crop": crop}
+    assert suggested_values(sizes=Counter(sizes)) == {"data.crop": crop}
 
 
 @pytest.mark.parametrize(("distance", "sigma", "kernel"), [(4, 4, 7), (20, 8, 39), (100, 10, 41)])
 def test_suggested_sigma_and_window(distance, sigma, kernel):
-    values = suggested(
+    values = suggested_values(
         center_distances=[(distance, distance)] * 30, instance_areas=[10_000] * 30, instances_per_image=[3]
     )
     assert values["targets.sigma"] == sigma and values["merge.nms_kernel"] == kernel
@@ -255,24 +259,35 @@ def test_suggested_sigma_and_window(distance, sigma, kernel):
 def test_a_suggested_window_keeps_neighbours_apart():
     for distance in (2, 3, 5, 8):
         changes = {"center_distances": [(float(distance), float(distance))] * 30, "instance_areas": [400] * 30}
-        kernel = suggested(**changes, instances_per_image=[2])["merge.nms_kernel"]
+        kernel = suggested_values(**changes, instances_per_image=[2])["merge.nms_kernel"]
         heatmap = torch.zeros(40, 40)
         heatmap[20, 10], heatmap[20, 10 + distance] = 0.9, 0.8
         assert len(find_centers(heatmap, 0.1, kernel, 10)) == 2
 
 
-@pytest.mark.parametrize(("most", "top_k"), [(1, 20), (30, 60), (95, 200), (150, 200), (333, 340)])
-def test_suggested_number_of_instances(most, top_k):
-    values = suggested(instance_areas=[50] * 30, instances_per_image=[most])
-    assert values["relation.top_k"] == top_k
-    assert values.get("merge.top_k") == (top_k if most > 200 else None)
+@pytest.mark.parametrize(
+    ("most", "top_k", "reason"),
+    [
+        (1, 20, "twice that, from 20 to 200"),
+        (30, 60, "twice that, from 20 to 200"),
+        (95, 200, "twice that, from 20 to 200"),
+        (150, 200, "200, as in the paper, has room for all"),
+        (333, 340, "each has its place; the paper's 200 takes less memory"),
+    ],
+)
+def test_suggested_number_of_instances(most, top_k, reason):
+    suggestions = suggested(instance_areas=[50] * 30, instances_per_image=[most])
+    assert suggestions["relation.top_k"].value == top_k
+    assert f"at most {most} instances in an image; {reason}" in suggestions["relation.top_k"].reason
+    assert ("merge.top_k" in suggestions) == (most > 200)
+    assert most <= 200 or suggestions["merge.top_k"].value == top_k
 
 
 def test_suggested_stuff_area_is_below_most_stuff():
-    assert suggested(stuff_shares=[0.0034] * 5 + [0.2] * 95)["merge.stuff_area"] == pytest.approx(
+    assert suggested_values(stuff_shares=[0.0034] * 5 + [0.2] * 95)["merge.stuff_area"] == pytest.approx(
         4096 / 307_200, abs=4e-3
     )
-    assert suggested(stuff_shares=[0.0034] * 100)["merge.stuff_area"] == 0.003
+    assert suggested_values(stuff_shares=[0.0034] * 100)["merge.stuff_area"] == 0.003
     assert "merge.stuff_area" not in suggested(stuff_shares=[0.1] * 3)
 
 
