@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from pisr_core.runtime.lazy import lazy_names
+from pisr_core.runtime.user import settle_user
 
 if TYPE_CHECKING:
     from pisr_core.api import Prediction, Predictor, load_model
@@ -21,5 +22,7 @@ _HOMES = {
     "load_model": "pisr_core.api",
 }
 
+
+settle_user()  # before torch is imported
 
 __getattr__ = lazy_names(__name__, _HOMES)

@@ -156,5 +156,6 @@ def _datasets(root: Path) -> dict[str, dict[str, str]]:
 
 
 def _caches() -> dict[str, str]:
-    hub = os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface")
-    return {"huggingface": str(hub), "torch": torch.hub.get_dir()}
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    hub = os.environ.get("HF_HOME") or os.path.join(home, "huggingface")
+    return {"huggingface": hub, "torch": torch.hub.get_dir()}

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from pisr_cli.terminal.console import alerts
 from pisr_core.errors import PisrError
+from pisr_core.runtime.obstacles import obstacle
 
 EXIT_CODES: dict[type[BaseException], int] = {
     PisrError: 2,
-    PermissionError: 2,
-    FileExistsError: 2,
-    NotADirectoryError: 2,
-    IsADirectoryError: 2,
     KeyboardInterrupt: 130,
 }
 """What the user can mend or has asked for. All else is a bug: Python's traceback and exit code 1."""
@@ -23,7 +22,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
 def exit_codes() -> Iterator[None]:
     """Replaces an exception of the table by its message on stderr and `SystemExit` with its code."""
     try:
-        with _device_faults_named():
+        with _device_faults_named(), _obstacles_named():
             yield
     except tuple(EXIT_CODES) as error:
         alerts.print(f"error: {error}" if str(error) else "interrupted", style="red", markup=False, soft_wrap=True)
@@ -42,6 +41,20 @@ def _device_faults_named() -> Iterator[None]:
         if fault is None:
             raise
         raise fault from error
+
+
+@contextmanager
+def _obstacles_named() -> Iterator[None]:
+    """Says what is in the way of a file, and the cure, where that is something that the user can mend."""
+    try:
+        yield
+    except OSError as error:
+        path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+        found = obstacle(path or Path(), error)
+        if found is None:
+            raise
+        reason, cure = found
+        raise PisrError(f"{f'{path}: ' if path else ''}{reason}. {cure}.") from error
 
 
 def _code(error: BaseException) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pisr_core.errors import OutputError
+from pisr_core.runtime.obstacles import unwritable
 
 
 @contextmanager
@@ -36,9 +36,7 @@ def written_whole(path: Path, sync: bool = True) -> Iterator[Path]:
         reason = _system_error(error)
         if reason is None:
             raise
-        raise OutputError(
-            f"{path}: cannot be written ({reason}). Free some space there or choose another folder."
-        ) from error
+        raise unwritable(path, reason) from error
     finally:
         with suppress(OSError):  # renamed, or never made
             part.unlink()

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pisr_core.errors import OutputError, TrainingError
+from pisr_core.errors import TrainingError
+from pisr_core.runtime.obstacles import unwritable
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ def only_process(path: Path) -> Iterator[None]:
         # Never closed before the end: closing any handle of a file gives up the process's locks on it.
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error}). Choose another folder.") from error
+        raise unwritable(path, error) from error
     try:
         _lock(file, path)
         _write_holder(file, path)
@@ -61,4 +62,4 @@ def _write_holder(file: int, path: Path) -> None:
         os.ftruncate(file, 0)
         os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error}). Free some space there.") from error
+        raise unwritable(path, error) from error

@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from pisr_core.config import Config
 from pisr_core.errors import OutputError
 from pisr_core.runtime.atomic import written_whole
+from pisr_core.runtime.obstacles import unwritable
 from pisr_core.training.state import metrics_record
 
 
@@ -245,9 +246,7 @@ def _full_disk_named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be written ({error}). Free some space there, then continue with --resume."
-        ) from error
+        raise OutputError(f"{unwritable(path, error)} Then continue with --resume.") from error
 
 
 def _lines_until(path: Path, start: StartRecord) -> list[str]:
