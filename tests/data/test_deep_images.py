@@ -5,7 +5,8 @@ import torch
 from PIL import Image
 
 from pisr_core.data.deep_images import rounded_range
-from pisr_core.data.images import image_size, pillow_to_tensor, read_image
+from pisr_core.data.image_tensors import pillow_to_tensor, read_image
+from pisr_core.data.images import image_size
 from pisr_core.errors import DataError
 
 TWELVE_BITS = (0.0, 4095.0)
