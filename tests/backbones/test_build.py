@@ -128,7 +128,10 @@ def test_weights_that_cannot_be_fetched_are_told_of_once(monkeypatch, caplog):
         raise OSError("no network")
 
     monkeypatch.setattr("pisr_core.backbones.build.create_body", unreachable)
-    with caplog.at_level(logging.INFO, "pisr_core"), pytest.raises(ConfigError, match="no network.*backbone.pretrained=false"):
+    with (
+        caplog.at_level(logging.INFO, "pisr_core"),
+        pytest.raises(ConfigError, match="no network.*backbone.pretrained=false"),
+    ):
         build_backbone(BackboneConfig("resnet18"))
     assert [record.name for record in caplog.records] == ["pisr_core.backbones.build"]
 
