@@ -5,6 +5,8 @@ python benchmarks/metrics.py
 1. Growth of memory over 5,000 images.
 2. PQ of pairs in COCO panoptic format: ours with files and in memory, against panopticapi's evaluator (where it is
    not installed, cityscapesscripts' evaluator, the same algorithm), which uses all cores.
+   `pisr eval --predictions` as a command, and hotcoco (written in Rust) as a script: wall time with Python's start,
+   time of all cores and memory of whole processes, in turn.
 3. Cityscapes' AP and iIoU against cityscapesscripts on images of 1024×2048: ours in memory, as `pisr eval` scores a
    model, and with files; theirs with files, which it needs.
 Both sides of a ratio run in turn, on the same files; medians are compared.
@@ -18,6 +20,8 @@ import io
 import os
 import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -57,6 +61,7 @@ def main() -> None:
     parser.add_argument("--cityscapes", type=int, default=4, help="images of 1024x2048 pixels")
     parser.add_argument("--memory", type=int, default=5000, help="images of 96x128 pixels")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--command-runs", type=int, default=5, help="of the commands that score files")
     arguments = parser.parse_args()
     # What cityscapesscripts needs of older releases of NumPy; its file of matches does not take NumPy's integers.
     np.in1d = np.isin  # type: ignore[attr-defined]
@@ -65,6 +70,7 @@ def main() -> None:
     show_memory(arguments.memory)  # first, while this process holds no memory that it could use again
     with tempfile.TemporaryDirectory() as folder:
         compare_pq(Path(folder), arguments.pairs, arguments.runs)
+        compare_commands(Path(folder), arguments.command_runs)
     with tempfile.TemporaryDirectory() as folder:
         compare_cityscapes(Path(folder), arguments.cityscapes, arguments.runs)
 
@@ -96,6 +102,46 @@ def compare_pq(folder: Path, count: int, runs: int) -> None:
         "files, all scores": lambda: evaluate_files(*paths),
     }
     show(f"PQ of {count} pairs of 480×640", official, ours, runs, count)
+
+
+HOTCOCO = "import sys; from hotcoco.panoptic import pq_compute; pq_compute(*sys.argv[1:])"
+
+
+def compare_commands(folder: Path, runs: int) -> None:
+    """Comparison 2, its last part."""
+    predicted, annotated = str(folder / "predicted.json"), str(folder / "annotated.json")
+    ours = [sys.executable, "-m", "pisr_cli", "eval", "--predictions", predicted, "--annotations", annotated, "--json"]
+    commands = {
+        "hotcoco, PQ": [sys.executable, "-c", HOTCOCO, annotated, predicted],
+        "pisr eval --metrics pq": [*ours, "--metrics", "pq"],
+        "pisr eval": ours,
+    }
+    measured: dict[str, list[tuple[float, float, float]]] = {name: [] for name in commands}
+    for _ in range(runs):
+        for name, command in commands.items():
+            measured[name].append(cost_of(command))
+    peer = measured["hotcoco, PQ"]
+    for name, costs in measured.items():
+        wall, cores, memory = (statistics.median(column) for column in zip(*costs, strict=True))
+        ratios = [
+            statistics.median(own[i] / other[i] for own, other in zip(costs, peer, strict=True)) for i in range(2)
+        ]
+        print(
+            f"  {name:24} {wall:6.2f} s ({ratios[0]:.2f} of hotcoco's), all cores {cores:6.2f} s ({ratios[1]:.2f}), "
+            f"{memory:4.0f} MB",
+            flush=True,
+        )
+
+
+def cost_of(command: list[str]) -> tuple[float, float, float]:
+    """Seconds, seconds of all cores, and megabytes at the peak of a command."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{command} ended with {process.returncode}")
+    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def compare_cityscapes(root: Path, count: int, runs: int) -> None:
