@@ -19,7 +19,7 @@ from pisr_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from pisr_core.structures import Category
-    from pisr_core.weights.importing import ImportReport, Unfit
+    from pisr_core.weights.fitting import FitReport, Unfit
 
 app = typer.Typer(help="Public weights: use them, start from them, share yours.", no_args_is_help=True)
 app.command("export", no_args_is_help=True)(export_folder)
@@ -161,9 +161,13 @@ def _categories(config: Config, data: Path | None) -> tuple[Category, ...]:
     return build_dataset(config.data, "train", data).categories
 
 
-def _show(report: ImportReport) -> None:
+def _show(report: FitReport) -> None:
+    from pisr_core.weights.fitting import class_lines
+
     below = f" below {report.prefix}" if report.prefix else ""
     results.print(f"{report.source}{below}: {len(report.loaded)} tensors loaded", markup=False)
+    for line in class_lines(report.class_match):
+        results.print(line, markup=False)
     groups = {
         "other shape": report.reinitialised,
         "not used": report.unused,
@@ -182,6 +186,6 @@ def _show(report: ImportReport) -> None:
 
 
 def _shapes(unfit: Unfit) -> tuple[str, str]:
-    from pisr_core.weights.importing import shape_text
+    from pisr_core.weights.fitting import shape_text
 
     return shape_text(unfit.file_shape), shape_text(unfit.model_shape)

@@ -29,6 +29,7 @@ from pisr_core.training.learner import Learner
 from pisr_core.training.listeners import Audience, EvaluationRecord, StartRecord, StepRecord
 from pisr_core.training.state import Progress, RunFolder, TrainingState, read_state, save_state
 from pisr_core.weights.checkpoint import save_checkpoint
+from pisr_core.weights.fitting import FitReport
 
 RATE_STEPS = 50
 """Steps over which images a second are averaged."""
@@ -49,7 +50,7 @@ class Trainer:
         progress: how far it is.
         audience: who hears of it; nobody but in the main process.
         resumed: whether it continues the run that lies in the folder.
-        reinitialised: tensors that the given weights did not fit.
+        start: what became of the weights that it starts from, if any were given.
         memory: what `run` took in this process, `None` where nobody tells.
     """
 
@@ -63,7 +64,7 @@ class Trainer:
     progress: Progress
     audience: Audience
     resumed: bool = False
-    reinitialised: tuple[str, ...] = ()
+    start: FitReport | None = None
     memory: TrainingMemory | None = None
     _durations: deque[float] = field(default_factory=lambda: deque(maxlen=RATE_STEPS))
     _saved_step: int = 0

@@ -100,6 +100,15 @@ def read_info(path: Path) -> dict[str, Any]:
         return _assemble(path, _header(path, file.metadata() or {}), {}).info
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is one that `save_checkpoint` wrote, damaged or not, rather than any other program's."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return KEY in (file.metadata() or {})
+    except (SafetensorError, *MALFORMED):
+        return False
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     try:
