@@ -189,10 +189,10 @@ def _try_evaluations(trainer: Trainer) -> float:
 
 
 def _disk(trainer: Trainer) -> int:
-    """Best and last weights, the state, and the largest of them once more: it is replaced when the new one is whole."""
+    """Best and last weights, two states, and the largest once more: it is replaced when the new one is whole."""
     weights = tensor_bytes(trainer.learner.evaluated.state_dict())
     state = tensor_bytes(trainer.learner.state_dict())
-    return 2 * weights + state + max(weights, state)
+    return 2 * weights + 2 * state + max(weights, state)
 
 
 def _existing(path: Path) -> Path:

@@ -27,7 +27,7 @@ from pisr_core.runtime.parallel import Process
 from pisr_core.structures import PanopticDataset, TrainingBatch
 from pisr_core.training.learner import Learner
 from pisr_core.training.listeners import Audience, EvaluationRecord, StartRecord, StepRecord
-from pisr_core.training.state import Progress, RunFolder, TrainingState, read_state, save_state
+from pisr_core.training.state import Progress, RunFolder, TrainingState, drop_damaged_state, read_state, save_state
 from pisr_core.weights.checkpoint import save_checkpoint
 from pisr_core.weights.fitting import FitReport
 
@@ -227,8 +227,12 @@ class Trainer:
         """Makes sure that the folder is as it was found, and that from now on the run in it can be resumed."""
         if not self.resumed:
             self.folder.check_free()
-        elif read_state(self.folder.state, mapped=True).progress != self.progress:
-            raise TrainingError(f"{self.folder.path}: another process trained there meanwhile. Start --resume again.")
+        else:
+            drop_damaged_state(self.folder.state)
+            if read_state(self.folder.state, mapped=True).progress != self.progress:
+                raise TrainingError(
+                    f"{self.folder.path}: another process trained there meanwhile. Start --resume again."
+                )
         self.folder.remove_parts()
         with written_whole(self.folder.config) as part:
             part.write_text(presets.to_toml(self.config), encoding="utf-8")

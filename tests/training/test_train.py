@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from flipped_bits import flip_bit
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_training import CATEGORIES, CONFIG, TRAIN, Pixels, assert_same_run, metrics, run, tiny_parts
 
@@ -55,6 +56,7 @@ def test_a_run_leaves_its_files(whole):
         "last.safetensors",
         "metrics.jsonl",
         "state/lock",
+        "state/previous.pt",
         "state/training.pt",
     ]
     assert presets.load(str(whole / "config.toml")) == CONFIG
@@ -124,6 +126,18 @@ def test_killed_while_writing(whole, tmp_path, monkeypatch, write):
     resumable = (tmp_path / "state" / "training.pt").exists()
     assert resumable == (write > 2)
     run(tmp_path, resume=resumable)
+    assert_same_run(whole, tmp_path)
+
+
+def test_a_damaged_state_gives_way_to_the_one_before(whole, tmp_path, caplog):
+    with pytest.raises(Killed):
+        run(tmp_path, listeners=[KillAt(7)])
+    state = tmp_path / "state" / "training.pt"
+    weights = read_state(state).learner["model"]["backbone.0.bias"]
+    flip_bit(state, state.read_bytes().index(weights.numpy().tobytes()))
+    result = run(tmp_path, resume=True)
+    assert any("the one before it, of step 4, is taken" in message for message in caplog.messages)
+    assert result.progress.step == 8
     assert_same_run(whole, tmp_path)
 
 
