@@ -24,7 +24,6 @@ def report_dry_run(tried: DryRun, config: Config, out: Path, as_json: bool) -> N
         alerts.print(
             f"warning: {out}: {_size(tried.disk)} are needed, {_size(tried.free)} are free.",
             style="yellow",
-            markup=False,
             soft_wrap=True,
         )
 

@@ -92,7 +92,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     if header.pop("digest", None) not in (None, _digest(header, state)):
         raise CheckpointError(
-            f"{path}: its content is not what was written, the digest differs: it was damaged on the disk or on the way. "
+            f"{path}: its content is not what was written, the digest differs: damaged on the disk or the way. "
             "Copy it again from where it was written, or take another checkpoint of the run."
         )
     return _assemble(path, header, state)

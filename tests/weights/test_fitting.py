@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from pisr_core import presets
+from pisr_core.class_axes import ClassAxis
 from pisr_core.data.categories import known_categories
 from pisr_core.errors import CheckpointError
 from pisr_core.models import MODELS, build_model
+from pisr_core.models.queries.universal import QueryHeads
 from pisr_core.structures import Category
 from pisr_core.training.finetune import load_fitting_weights
 from pisr_core.weights.checkpoint import save_checkpoint
@@ -93,10 +95,21 @@ SMALL = {
 }
 
 
+OF_TRANSFORMERS = {"mask2former", "eomt", "hf_maskformer"}
+"""They share their heads, see below."""
+
+
+def test_the_heads_of_transformers_say_it_too():
+    heads = QueryHeads(torch.nn.Linear(2, 4), torch.nn.Identity())
+    axes = heads.class_axes(("a", "b", "C"))
+    assert axes.keys() == {"class_predictor.weight", "class_predictor.bias"} == heads.state_dict().keys()
+    assert axes["class_predictor.bias"] == (ClassAxis(0, ("a", "b", "C")),)
+
+
 @pytest.mark.parametrize("relation", ["pisr", "concat", "product", "ocr"])
 @pytest.mark.parametrize("architecture", SMALL)
 def test_every_tensor_that_grows_with_the_classes_says_whose_its_entries_are(architecture, relation):
-    assert SMALL.keys() == MODELS.keys(), "a new architecture needs a preset here"
+    assert SMALL.keys() | OF_TRANSFORMERS == MODELS.keys(), "a new architecture needs a preset here"
     config = presets.load(SMALL[architecture], [f"relation.name={relation}", "backbone.pretrained=false"])
     few, many = categories("a", "b", "C", "D"), categories("a", "b", "c", "C", "D", "E")
     with torch.device("meta"):
