@@ -6,9 +6,11 @@ import io
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
+from typer.main import get_command
 
 from pisr_cli.ablate_k import ablate_k
 from pisr_cli.data import command as data
@@ -72,4 +74,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text, and JSON escapes so too
     with exit_codes():
-        app(args=arguments, prog_name="pisr")
+        command_line()(args=arguments, prog_name="pisr")
+
+
+def command_line() -> Any:
+    """All commands, with help that shows what is written: typer would take `'.[export]'` for a style."""
+    command = get_command(app)
+    _escape_help(command)
+    return command
+
+
+def _escape_help(command: Any) -> None:
+    command.help = escape(command.help or "")
+    for parameter in command.params:
+        if getattr(parameter, "help", None):
+            parameter.help = escape(parameter.help)
+    for below in getattr(command, "commands", {}).values():
+        _escape_help(below)

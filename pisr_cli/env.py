@@ -50,4 +50,4 @@ def _show(found: Environment) -> None:
         table.add_row(f"dataset: {dataset}", "\n".join(f"{split}: {path}" for split, path in splits.items()))
     for cache, folder in found.caches.items():
         table.add_row(f"cache: {cache}", folder)
-    results.print(table, markup=False)
+    results.print(table)

@@ -99,4 +99,4 @@ def _show(report: ExportReport) -> None:
     for found in report.deviations:
         table.add_row(found.output, f"{found.largest:.1e}", f"{found.relative:.1e}", f"{found.tolerance:.0e}")
     results.print(table)
-    results.print(f"{report.path}: {report.megabytes:.1f} MB", markup=False, soft_wrap=True)
+    results.print(f"{report.path}: {report.megabytes:.1f} MB", soft_wrap=True)

@@ -10,7 +10,7 @@ import typer
 
 from pisr_cli.terminal.console import print_json, progress_bar, results, score, score_table, text_table
 from pisr_cli.terminal.options import Json
-from pisr_core.config import Config, PaperRow
+from pisr_core.config import Config
 from pisr_core.errors import ConfigError
 
 
@@ -53,15 +53,14 @@ def presets(
 
 
 def _show_list(configs: list[Config]) -> None:
-    listing = text_table("Presets", ("name", "description", "paper"))
+    """A line each: what its name does not say, and where the paper has it with which PQ on val."""
+    listing = text_table("Presets", ("name", "what", "table", "PQ"))
+    listing.caption = "table, PQ: of the paper; pisr presets NAME shows all of one"
     for config in configs:
-        listing.add_row(config.name, config.description, "\n".join(map(_printed, config.paper)))
+        tables = ", ".join(dict.fromkeys(str(row.table) for row in config.paper))
+        quality = [row.scores["PQ"] for row in config.paper if row.split == "val"]
+        listing.add_row(config.name, config.description.split(": ", 1)[-1], tables, *map(score, quality[:1]))
     results.print(listing)
-
-
-def _printed(row: PaperRow) -> str:
-    scores = ", ".join(f"{column} {value}" for column, value in row.scores.items())
-    return f"Table {row.table}, {row.row}, {row.split}: {scores}"
 
 
 def _show_backbones(pattern: str, as_json: bool) -> None:

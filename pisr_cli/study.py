@@ -137,7 +137,7 @@ class _Bars:
         """Moves a run's bar."""
         if training.name not in self._tasks:
             self._tasks[training.name] = self._progress.add_task(training.name, total=training.steps)
-            self._progress.console.print(f"{training.name}: log in {training.log}", markup=False, soft_wrap=True)
+            self._progress.console.print(f"{training.name}: log in {training.log}", soft_wrap=True)
         self._progress.update(self._tasks[training.name], completed=step)
 
     def on_done(self, row: Mapping[str, Cell]) -> None:
@@ -147,13 +147,13 @@ class _Bars:
             self._progress.remove_task(self._tasks.pop(name))
         self._progress.advance(self._all)
         pq = "–" if row["pq"] is None else f"{row['pq']:.1f}"
-        self._progress.console.print(f"{name}: PQ {pq}", markup=False)
+        self._progress.console.print(f"{name}: PQ {pq}")
 
 
 @contextmanager
 def _bars() -> Iterator[_Bars]:
     columns: tuple[Any, ...] = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),

@@ -155,6 +155,5 @@ def _show_changes(report: CheckReport, out: Path | None) -> None:
     messages.print(
         f"Check it: pisr data check --annotations {out} --images {source.images_dir} "
         f"--pngs {report.mended_pngs or source.png_dir}",
-        markup=False,
         soft_wrap=True,
     )

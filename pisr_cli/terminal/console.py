@@ -31,13 +31,16 @@ from rich.text import Text
 RUNS = Path("runs")
 """Folder of the runs that have no `--out`, and of the checkpoints that need no name."""
 
-messages = Console(stderr=True, highlight=False)
+_AS_WRITTEN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+"""Names of classes and files may hold what rich would take for styles (`[red]`) or pictures (`:car:`)."""
+
+messages = Console(stderr=True, **_AS_WRITTEN)
 """For people, on stderr; silent with --quiet."""
 
-alerts = Console(stderr=True, highlight=False)
+alerts = Console(stderr=True, **_AS_WRITTEN)
 """Warnings and errors, on stderr; never silent."""
 
-results = Console(highlight=False)
+results = Console(**_AS_WRITTEN)
 """For what was asked for, on stdout."""
 
 SECONDS_BETWEEN_LINES = 10
@@ -46,7 +49,7 @@ SECONDS_BETWEEN_LINES = 10
 
 def say(text: str) -> None:
     """A message for people, exactly as it is written."""
-    messages.print(text, markup=False, soft_wrap=True)
+    messages.print(text, soft_wrap=True)
 
 
 def print_json(document: dict[str, Any] | list[Any]) -> None:
@@ -97,7 +100,7 @@ class PlainProgress:
         if done == total or now - self._printed >= SECONDS_BETWEEN_LINES:
             self._printed = now
             progress = f"{self._description}: {self._text(done)} of {self._text(total)}"
-            messages.print(f"{progress}, {now - self._began:.0f} s", markup=False, soft_wrap=True)
+            messages.print(f"{progress}, {now - self._began:.0f} s", soft_wrap=True)
 
 
 @contextmanager
@@ -115,7 +118,7 @@ def progress_bar(description: str, in_bytes: bool = False) -> Iterator[Callable[
         yield PlainProgress(description, in_bytes)
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         *((DownloadColumn(), TransferSpeedColumn()) if in_bytes else (MofNCompleteColumn(), RateColumn())),
         TimeRemainingColumn(elapsed_when_finished=True),

@@ -25,7 +25,7 @@ def exit_codes() -> Iterator[None]:
         with _device_faults_named(), _obstacles_named():
             yield
     except tuple(EXIT_CODES) as error:
-        alerts.print(f"error: {error}" if str(error) else "interrupted", style="red", markup=False, soft_wrap=True)
+        alerts.print(f"error: {error}" if str(error) else "interrupted", style="red", soft_wrap=True)
         raise SystemExit(_code(error)) from None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,7 +50,7 @@ class RunOptions:
     out: Annotated[Path | None, typer.Option(help="Folder of the run; else runs/NAME.", metavar="DIR")] = None
     weights: Annotated[
         Path | None,
-        typer.Option(help=f"Start from this model: {MODEL_NAMES}. Tensors that fit are loaded.", metavar="MODEL"),
+        typer.Option(help=f"Start from this model: {MODEL_NAMES}. Classes are matched by name.", metavar="MODEL"),
     ] = None
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in DIR, else the newest unfinished one in ./runs.")
@@ -177,7 +177,7 @@ def _report(result: TrainResult, data: Path | None, as_json: bool) -> None:
 
 
 def _document(result: TrainResult) -> dict[str, Any]:
-    progress, folder, memory = result.progress, result.folder, result.memory
+    progress, folder, memory, start = result.progress, result.folder, result.memory, result.start
     return {
         "out": str(folder.path),
         "steps": progress.step,
@@ -186,7 +186,8 @@ def _document(result: TrainResult) -> dict[str, Any]:
         "best_step": progress.best_step,
         "best": str(folder.best),
         "last": str(folder.last),
-        "reinitialised": list(result.reinitialised),
+        "reinitialised": list(start.kept) if start else [],
+        "class_match": asdict(start.class_match) if start and start.class_match else None,
         "memory": None if memory is None else memory.peak,
         "image_memory": None if memory is None else memory.image,
     }

@@ -24,12 +24,13 @@ def report_dry_run(tried: DryRun, config: Config, out: Path, as_json: bool) -> N
         alerts.print(
             f"warning: {out}: {_size(tried.disk)} are needed, {_size(tried.free)} are free.",
             style="yellow",
-            markup=False,
             soft_wrap=True,
         )
 
 
 def _show(tried: DryRun, config: Config) -> None:
+    from pisr_core.weights.fitting import class_lines
+
     train = config.train
     processes = f" × {tried.processes}" if tried.processes > 1 else ""
     losses = ", ".join(f"{name} {value:.3f}" for name, value in tried.losses.items())
@@ -47,6 +48,8 @@ def _show(tried: DryRun, config: Config) -> None:
     table.add_row("memory", memory_text(tried.memory, tried.image_memory))
     table.add_row("whole run", f"about {timedelta(seconds=round(tried.estimated_seconds))}, {train.steps} steps")
     table.add_row("disk", f"{_size(tried.disk)} needed, {_size(tried.free)} free")
+    for line in class_lines(tried.class_match):
+        table.add_row(*line.split(": ", 1))
     if tried.reinitialised:
         table.add_row("start anew", "\n".join(tried.reinitialised))
     results.print(table)

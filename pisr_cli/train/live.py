@@ -44,10 +44,10 @@ class LiveView(TrainListener):
 
     def __init__(self, console: Console) -> None:
         self._steps = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}", style="cyan"),
+            TextColumn("{task.fields[note]}", style="cyan", markup=False),
             TimeRemainingColumn(),
             console=console,
         )
@@ -57,7 +57,7 @@ class LiveView(TrainListener):
 
     def on_start(self, start: StartRecord) -> None:
         """Says what trains where, and shows the bar."""
-        self._live.console.print(_headline(start), markup=False)
+        self._live.console.print(_headline(start))
         total = start.config.train.steps
         self._training = self._steps.add_task("training", total=total, completed=start.step, note="")
         self._evaluation = self._steps.add_task("evaluating", total=None, visible=False, note="images")
@@ -76,11 +76,11 @@ class LiveView(TrainListener):
 
     def on_evaluation(self, record: EvaluationRecord) -> None:
         """Leaves the score above the bar."""
-        self._live.console.print(_evaluation_line(record), markup=False)
+        self._live.console.print(_evaluation_line(record))
 
     def on_message(self, text: str) -> None:
         """Leaves a line above the bar."""
-        self._live.console.print(text, markup=False)
+        self._live.console.print(text)
 
     def on_end(self) -> None:
         """Leaves the last picture standing."""
@@ -131,7 +131,7 @@ class PlainLines(TrainListener):
         self._say(text)
 
     def _say(self, text: str) -> None:
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(text, soft_wrap=True)
 
 
 def _headline(start: StartRecord) -> str:

@@ -14,12 +14,12 @@ from pisr_cli.terminal.checkpoints import fetch
 from pisr_cli.terminal.console import print_json, results, say, text_table
 from pisr_cli.terminal.options import MODEL_NAMES, Categories, Json, Settings
 from pisr_cli.weights.share import export_folder, push
-from pisr_core.config import Config
+from pisr_core.config import Config, check_choice
 from pisr_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from pisr_core.structures import Category
-    from pisr_core.weights.importing import ImportReport, Unfit
+    from pisr_core.weights.fitting import FitReport, Unfit
 
 app = typer.Typer(help="Public weights: use them, start from them, share yours.", no_args_is_help=True)
 app.command("export", no_args_is_help=True)(export_folder)
@@ -33,7 +33,7 @@ def weights() -> None:
 
 @app.command("list")
 def list_weights(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False) -> None:
-    """List the public weights that --checkpoint and --weights take by name; --json adds addresses and digests.
+    """List the public weights that --checkpoint and --weights take by name; `pisr weights show` tells all of one.
 
     Example: pisr weights list
     """
@@ -42,10 +42,31 @@ def list_weights(as_json: Annotated[bool, typer.Option("--json", help="Print JSO
     if as_json:
         print_json([{"name": name, **asdict(source)} for name, source in SOURCES.items()])
         return
-    table = text_table("Public weights", ("name", "what", "preset", "licence"))
+    table = text_table("Public weights", ("name", "what"))
     for name, source in SOURCES.items():
-        table.add_row(name, source.description, source.preset, source.licence)
+        table.add_row(name, source.description)
     results.print(table)
+
+
+@app.command("show", no_args_is_help=True)
+def show(
+    name: Annotated[str, typer.Argument(help="A name that `pisr weights list` shows.")],
+    as_json: Json = False,
+) -> None:
+    """Show all that is known of public weights: what they are, for which preset, licence, address, page and digest.
+
+    Example: pisr weights show pdl-r50-cityscapes
+    """
+    from pisr_core.weights.sources import SOURCES
+
+    check_choice("NAME", name, tuple(SOURCES))
+    facts = {"name": name, **asdict(SOURCES[name])}
+    if as_json:
+        print_json(facts)
+        return
+    for fact, value in facts.items():
+        if value:
+            results.print(f"{fact}: {', '.join(value) if isinstance(value, tuple) else value}", soft_wrap=True)
 
 
 @app.command("download", no_args_is_help=True)
@@ -161,9 +182,13 @@ def _categories(config: Config, data: Path | None) -> tuple[Category, ...]:
     return build_dataset(config.data, "train", data).categories
 
 
-def _show(report: ImportReport) -> None:
+def _show(report: FitReport) -> None:
+    from pisr_core.weights.fitting import class_lines
+
     below = f" below {report.prefix}" if report.prefix else ""
-    results.print(f"{report.source}{below}: {len(report.loaded)} tensors loaded", markup=False)
+    results.print(f"{report.source}{below}: {len(report.loaded)} tensors loaded")
+    for line in class_lines(report.class_match):
+        results.print(line)
     groups = {
         "other shape": report.reinitialised,
         "not used": report.unused,
@@ -182,6 +207,6 @@ def _show(report: ImportReport) -> None:
 
 
 def _shapes(unfit: Unfit) -> tuple[str, str]:
-    from pisr_core.weights.importing import shape_text
+    from pisr_core.weights.fitting import shape_text
 
     return shape_text(unfit.file_shape), shape_text(unfit.model_shape)

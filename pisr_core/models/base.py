@@ -11,6 +11,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from pisr_core.backbones import PIXEL_MEAN, PIXEL_STD
+from pisr_core.class_axes import ClassAxes, within
 from pisr_core.config import Config, check
 from pisr_core.errors import ExportError
 from pisr_core.models.exportable import ExportableNetwork
@@ -167,6 +168,20 @@ class TwoStageModel(PanopticModel):
     @abstractmethod
     def stage_maps(self, prediction: Any) -> StageMaps:
         """What one stage predicts for a batch of one image, in terms that all architectures share."""
+
+    def class_axes(self, categories: Sequence[Category]) -> ClassAxes:
+        """What of the heads and the relation belongs to which class, were the model built for these categories."""
+        names = tuple(category.name for category in categories)
+        return self._axes_of_parts(heads=(names,), relation=(names,))
+
+    def _axes_of_parts(self, heads: tuple[Any, ...], relation: tuple[Any, ...]) -> ClassAxes:
+        """Those of both stages' heads and of the relation, each asked with its own arguments."""
+        axes: ClassAxes = {}
+        for part, given in {"initial_heads": heads, "relation": relation, "final_heads": heads}.items():
+            module: Any = getattr(self, part)
+            if module is not None:
+                axes |= within(part, module.class_axes(*given))
+        return axes
 
     def relation_rows(self, k: int) -> list[int]:
         """The relation's row of each class and of each of k instances."""

@@ -21,6 +21,7 @@ from pisr_core.runtime.device import device_error
 from pisr_core.runtime.memory import TrainingMeter
 from pisr_core.training.loop import Trainer
 from pisr_core.training.train import build_trainer
+from pisr_core.weights.fitting import ClassMatch
 
 TRIALS = 2
 """Steps and evaluations that are made. The first ones warm up; the last ones are measured."""
@@ -54,6 +55,7 @@ class DryRun:
         disk: bytes of the checkpoints and the state, and of the copy beside them while one is written.
         free: bytes that are free where they shall lie.
         reinitialised: tensors that the weights given do not fit.
+        class_match: how their classes meet the data's.
     """
 
     device: str
@@ -74,6 +76,7 @@ class DryRun:
     disk: int
     free: int
     reinitialised: tuple[str, ...]
+    class_match: ClassMatch | None
 
 
 def dry_run(
@@ -124,7 +127,8 @@ def dry_run(
         estimated_seconds=train.steps * pace + evaluated * evaluating,
         disk=_disk(trainer),
         free=shutil.disk_usage(_existing(out)).free,
-        reinitialised=trainer.reinitialised,
+        reinitialised=trainer.start.kept if trainer.start else (),
+        class_match=trainer.start.class_match if trainer.start else None,
     )
 
 
@@ -185,10 +189,10 @@ def _try_evaluations(trainer: Trainer) -> float:
 
 
 def _disk(trainer: Trainer) -> int:
-    """Best and last weights, the state, and the largest of them once more: it is replaced when the new one is whole."""
+    """Best and last weights, two states, and the largest once more: it is replaced when the new one is whole."""
     weights = tensor_bytes(trainer.learner.evaluated.state_dict())
     state = tensor_bytes(trainer.learner.state_dict())
-    return 2 * weights + state + max(weights, state)
+    return 2 * weights + 2 * state + max(weights, state)
 
 
 def _existing(path: Path) -> Path:

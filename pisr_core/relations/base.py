@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pisr_core.class_axes import ClassAxes
 from pisr_core.errors import ConfigError
 from pisr_core.structures import SemanticPrediction
 
@@ -38,6 +40,15 @@ class Relation(nn.Module, ABC):
             instances: I in [0, 1], rows ordered by confidence, absent ones zero; on the cells of F, or on those
                 that `encoding_stride` leaves.
         """
+
+    def class_axes(self, classes: Sequence[str], first: int = 0) -> ClassAxes:
+        """The dimensions of its tensors whose entries belong to S's maps, and behind them to I's.
+
+        Args:
+            classes: whose S's maps are, by name.
+            first: those of S's maps that come before and belong to no single class.
+        """
+        return {}
 
 
 class IdentityRelation(Relation):

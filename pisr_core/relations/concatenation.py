@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pisr_core.class_axes import ClassAxes, ClassAxis
 from pisr_core.relations.base import Relation, pad_instances
 from pisr_core.structures import SemanticPrediction
 
@@ -36,3 +39,7 @@ class Concatenation(Relation):
         """The stack of F, S and I in F's channel layout."""
         maps = pad_instances(instances, self.top_k)
         return self.project(torch.cat((features, semantic.probabilities, maps), dim=1))
+
+    def class_axes(self, classes: Sequence[str], first: int = 0) -> ClassAxes:
+        """Those of the stack, in which F comes first."""
+        return {"project.weight": (ClassAxis(1, tuple(classes), self.project.out_channels + first),)}

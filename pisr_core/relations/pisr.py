@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pisr_core.class_axes import ClassAxes, ClassAxis
 from pisr_core.config import PISRConfig
 from pisr_core.relations.attention import PanopticRelationalAttention
 from pisr_core.relations.base import Relation, check_top_k
@@ -79,3 +82,7 @@ class PISR(Relation):
 
     def _sampled(self, maps: Float[Tensor, "b _ _ _"]) -> Float[Tensor, "b _ _ _"]:
         return maps[..., :: self.encoding_stride, :: self.encoding_stride]
+
+    def class_axes(self, classes: Sequence[str], first: int = 0) -> ClassAxes:
+        """What g_p mixes."""
+        return {"attention.g_p.weight": (ClassAxis(0, tuple(classes), first), ClassAxis(1, tuple(classes), first))}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pisr_core.class_axes import ClassAxes, ClassAxis
 from pisr_core.relations.base import Relation, pad_instances
 from pisr_core.structures import SemanticPrediction
 
@@ -37,3 +40,7 @@ class ElementwiseProduct(Relation):
         """The product of F and what S and I make of each cell."""
         maps = pad_instances(instances, self.top_k)
         return features * self.project(torch.cat((semantic.probabilities, maps), dim=1))
+
+    def class_axes(self, classes: Sequence[str], first: int = 0) -> ClassAxes:
+        """Those of the stack of S and I."""
+        return {"project.weight": (ClassAxis(1, tuple(classes), first),)}

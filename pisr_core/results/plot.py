@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -41,6 +42,7 @@ class Series:
     joined: bool = True
 
 
+@rc_context({"text.parse_math": False})  # names of runs may hold dollars
 def draw_plot(
     path: Path, series: Sequence[Series], title: str, x_label: str, y_label: str, x_ticks: Sequence[str] = ()
 ) -> None:
@@ -82,6 +84,7 @@ WRITTEN_OUT = 24
 """The most rows of a matrix whose numbers are written into its cells."""
 
 
+@rc_context({"text.parse_math": False})  # names of classes may hold dollars
 def draw_confusion(counts: Int[np.ndarray, "n n"], names: Sequence[str]) -> UInt8[np.ndarray, "H W 3"]:
     """A picture of a confusion matrix: colours are shares of the row, numbers the counts.
 

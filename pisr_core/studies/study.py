@@ -224,7 +224,7 @@ def write_initial_weights(
         weights: a checkpoint whose tensors are taken as far as they fit, see `load_fitting_weights`.
 
     Raises:
-        CheckpointError: `weights` cannot be read, or nothing in it fits.
+        CheckpointError: `weights` cannot be read, or is another network's.
     """
     config = replace(config, relation=replace(config.relation, name="heads"))
     torch.manual_seed(config.train.seed)

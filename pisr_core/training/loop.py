@@ -27,8 +27,9 @@ from pisr_core.runtime.parallel import Process
 from pisr_core.structures import PanopticDataset, TrainingBatch
 from pisr_core.training.learner import Learner
 from pisr_core.training.listeners import Audience, EvaluationRecord, StartRecord, StepRecord
-from pisr_core.training.state import Progress, RunFolder, TrainingState, read_state, save_state
+from pisr_core.training.state import Progress, RunFolder, TrainingState, drop_damaged_state, read_state, save_state
 from pisr_core.weights.checkpoint import save_checkpoint
+from pisr_core.weights.fitting import FitReport
 
 RATE_STEPS = 50
 """Steps over which images a second are averaged."""
@@ -49,7 +50,7 @@ class Trainer:
         progress: how far it is.
         audience: who hears of it; nobody but in the main process.
         resumed: whether it continues the run that lies in the folder.
-        reinitialised: tensors that the given weights did not fit.
+        start: what became of the weights that it starts from, if any were given.
         memory: what `run` took in this process, `None` where nobody tells.
     """
 
@@ -63,7 +64,7 @@ class Trainer:
     progress: Progress
     audience: Audience
     resumed: bool = False
-    reinitialised: tuple[str, ...] = ()
+    start: FitReport | None = None
     memory: TrainingMemory | None = None
     _durations: deque[float] = field(default_factory=lambda: deque(maxlen=RATE_STEPS))
     _saved_step: int = 0
@@ -226,8 +227,12 @@ class Trainer:
         """Makes sure that the folder is as it was found, and that from now on the run in it can be resumed."""
         if not self.resumed:
             self.folder.check_free()
-        elif read_state(self.folder.state, mapped=True).progress != self.progress:
-            raise TrainingError(f"{self.folder.path}: another process trained there meanwhile. Start --resume again.")
+        else:
+            drop_damaged_state(self.folder.state)
+            if read_state(self.folder.state, mapped=True).progress != self.progress:
+                raise TrainingError(
+                    f"{self.folder.path}: another process trained there meanwhile. Start --resume again."
+                )
         self.folder.remove_parts()
         with written_whole(self.folder.config) as part:
             part.write_text(presets.to_toml(self.config), encoding="utf-8")

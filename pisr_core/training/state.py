@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import shutil
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,12 +16,15 @@ import torch
 
 from pisr_core.errors import CheckpointError, TrainingError
 from pisr_core.runtime.atomic import written_whole
-from pisr_core.weights.damage import MALFORMED
+from pisr_core.weights.damage import MALFORMED, first_line
 
 logger = logging.getLogger(__name__)
 
 STATE = Path("state", "training.pt")
 """Where the state lies in a run's folder."""
+
+PREVIOUS = "previous.pt"
+"""The state before, beside it."""
 
 FREE_SETTINGS = (
     "data.timeout",
@@ -126,7 +132,7 @@ class TrainingState:
 
 
 def save_state(path: Path, state: TrainingState) -> None:
-    """Writes the state in place of the one before; `path` is whole at any moment.
+    """Writes the state in place of the one before, which is kept beside it; `path` is whole at any moment.
 
     Raises:
         OutputError: it cannot be written. The state before is intact.
@@ -136,12 +142,33 @@ def save_state(path: Path, state: TrainingState) -> None:
         "identity": json.dumps(state.identity),
         "learner": dict(state.learner),
     }
-    with written_whole(path) as part, part.open("wb") as file:
-        torch.save(values, file)
+    with written_whole(path) as part:
+        with part.open("wb") as file:
+            torch.save(values, file)
+        _keep(path)
+
+
+def state_before(path: Path) -> Path:
+    """Where `save_state` keeps the state that it replaces."""
+    return path.with_name(PREVIOUS)
+
+
+def _keep(path: Path) -> None:
+    """Gives the state that is about to be replaced a second name."""
+    if not path.is_file():
+        return
+    before = state_before(path)
+    before.unlink(missing_ok=True)
+    try:
+        os.link(path, before)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(path, before)
 
 
 def read_state(path: Path, mapped: bool = False) -> TrainingState:
-    """Reads what `save_state` wrote, tensors on the CPU. Nothing in the file is executed.
+    """Reads what `save_state` wrote, tensors on the CPU, or the state before where it is damaged.
+
+    Every byte is checked by the sums that `torch.save` writes and torch itself does not read. Nothing is executed.
 
     Args:
         path: the file.
@@ -149,21 +176,45 @@ def read_state(path: Path, mapped: bool = False) -> TrainingState:
 
     Raises:
         TrainingError: there is no state.
-        CheckpointError: the file is damaged or foreign.
+        CheckpointError: the file is damaged or foreign, and so is the one before, if there is any.
     """
     if not path.is_file():
         raise TrainingError(
             f"{path}: no state to resume from. Start a run without --resume, or name a run's folder by --out."
         )
     try:
-        values = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-        progress, identity = Progress(**values["progress"]), json.loads(values["identity"])
-        return TrainingState(progress, identity, values["learner"])
+        return _read_whole(path, mapped)
     except MALFORMED as error:
-        raise CheckpointError(
-            f"{path}: not a whole training state ({error}). Start a new run from its weights: "
-            "--weights RUN/last.safetensors and another --out."
-        ) from error
+        damage = f"{path}: not a whole training state ({first_line(error)})"
+        try:
+            state = _read_whole(state_before(path), mapped)
+        except MALFORMED:
+            raise CheckpointError(
+                f"{damage}. Start a new run from its weights: --weights RUN/last.safetensors and another --out."
+            ) from error
+    logger.warning("%s; the one before it, of step %d, is taken", damage, state.progress.step)
+    return state
+
+
+def _read_whole(path: Path, mapped: bool) -> TrainingState:
+    """A state; raises one of `MALFORMED` where it is not what was written."""
+    with zipfile.ZipFile(path) as archive:
+        if broken := archive.testzip():
+            raise zipfile.BadZipFile(f"the sum of its part {broken} differs")
+    values = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    progress, identity = Progress(**values["progress"]), json.loads(values["identity"])
+    return TrainingState(progress, identity, values["learner"])
+
+
+def drop_damaged_state(path: Path) -> None:
+    """Puts the state before in the place of a damaged one, so that the next save keeps one that is whole.
+
+    Only for the process that holds the lock, and where `read_state` gave a state.
+    """
+    try:
+        _read_whole(path, mapped=True)
+    except MALFORMED:
+        os.replace(state_before(path), path)
 
 
 def newest_unfinished(folder: Path) -> RunFolder:

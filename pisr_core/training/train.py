@@ -28,6 +28,7 @@ from pisr_core.training.listeners import Audience, JsonLinesListener, TensorBoar
 from pisr_core.training.loop import Trainer
 from pisr_core.training.state import Progress, RunFolder, check_same_run, read_state
 from pisr_core.weights.backbone import load_backbone_weights
+from pisr_core.weights.fitting import FitReport
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,13 @@ class TrainResult:
     Attributes:
         folder: the run's files.
         progress: the steps done and the PQ reached.
-        reinitialised: tensors that `weights` did not fit and that started from their initial values.
+        start: what became of `weights`, if any were given.
         memory: what this process needed, `None` where that is unknown.
     """
 
     folder: RunFolder
     progress: Progress
-    reinitialised: tuple[str, ...] = ()
+    start: FitReport | None = None
     memory: TrainingMemory | None = None
 
 
@@ -65,7 +66,7 @@ def train(
         config: the preset.
         root: the folder of the datasets, see `pisr_core.data.dataset_root`.
         out: the run's folder, see `RunFolder`.
-        weights: a checkpoint to start from; what does not fit keeps its initial values. Unused by `resume`.
+        weights: a checkpoint to start from, see `load_fitting_weights`. Unused by `resume`.
         resume: continue the run that lies in `out`.
         device: see `choose_device`; under `torchrun` CUDA devices are given out by rank.
         listeners: hear of the run, beside `metrics.jsonl` and TensorBoard.
@@ -82,7 +83,7 @@ def train(
     """
     trainer = build_trainer(config, root, out, weights=weights, resume=resume, device=device, listeners=listeners)
     trainer.run()
-    return TrainResult(trainer.folder, trainer.progress, trainer.reinitialised, trainer.memory)
+    return TrainResult(trainer.folder, trainer.progress, trainer.start, trainer.memory)
 
 
 def build_trainer(
@@ -112,7 +113,7 @@ def build_trainer(
     model = build_model(_without_download(config) if saved else config, train_set.categories)
     if not saved:
         load_backbone_weights(model, config.backbone)
-    reinitialised = load_fitting_weights(model, weights) if weights and not saved else ()
+    start = load_fitting_weights(model, weights) if weights and not saved else None
     learner = Learner(model, config.train, accelerator)
     if saved:
         learner.load_state_dict(saved.learner)
@@ -129,7 +130,7 @@ def build_trainer(
         progress=progress,
         audience=Audience((*own, *listeners) if accelerator.is_main_process else ()),
         resumed=resume,
-        reinitialised=reinitialised,
+        start=start,
     )
 
 

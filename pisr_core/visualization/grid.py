@@ -91,6 +91,7 @@ def blend(
     return np.rint((1 - HEAT_OPACITY) * grey + HEAT_OPACITY * colors).astype(np.uint8)
 
 
+@matplotlib.rc_context({"text.parse_math": False})  # names of classes and files may hold dollars
 def draw_grid(path: Path, panels: Sequence[Panel], title: str, columns: int = 0) -> None:
     """Draws panels, which belong to one image, row by row into a PNG.
 

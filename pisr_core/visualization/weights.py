@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -15,6 +16,7 @@ from pisr_core.visualization.stages import ImageMaps
 PRESENT_COLOR, ABSENT_COLOR = "#0b6e99", "#c8c6c2"
 
 
+@rc_context({"text.parse_math": False})  # names of classes may hold dollars
 def draw_weights(path: Path, maps: ImageMaps, categories: Sequence[Category], title: str) -> None:
     """Draws ω of each class as bars and of each instance by its rank, those that the image holds in blue.
 

@@ -10,7 +10,7 @@ from torch import nn
 from pisr_core.backbones import Backbone, start_backbone
 from pisr_core.config import BackboneConfig
 from pisr_core.errors import CheckpointError, ConfigError
-from pisr_core.weights.tensor_files import read_tensors
+from pisr_core.weights.tensor_files import read_network
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def load_backbone_weights(model: nn.Module, config: BackboneConfig) -> None:
             "whole network with --weights."
         )
     try:
-        kept = start_backbone(backbone, config, read_tensors(Path(config.weights)))
+        kept = start_backbone(backbone, config, read_network(Path(config.weights)))
     except ConfigError as error:
         raise CheckpointError(f"backbone.weights = {config.weights}: {error}") from error
     logger.info("%s: the backbone starts from it", config.weights)

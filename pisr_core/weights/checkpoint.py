@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -73,6 +75,7 @@ def save_checkpoint(
     }
     # Copies, for safetensors refuses tensors that share their memory.
     tensors = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.items()}
+    header["digest"] = _digest(header, tensors)
     with written_whole(path) as part:
         part.write_bytes(save(tensors, {KEY: json.dumps(header)}))
 
@@ -81,13 +84,27 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Reads a file that `save_checkpoint` wrote. Nothing in it is executed.
 
     Raises:
-        CheckpointError: the file is missing, truncated, no safetensors file, not written by `pisr`, or its
-            config is unknown to this version.
+        CheckpointError: the file is missing, truncated, changed since it was written (former files do not tell), no
+            safetensors file, not written by `pisr`, or its config is unknown to this version.
     """
     with _opened(path) as file:
         header = _header(path, file.metadata() or {})
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    if header.pop("digest", None) not in (None, _digest(header, state)):
+        raise CheckpointError(
+            f"{path}: its content is not what was written, the digest differs: damaged on the disk or the way. "
+            "Copy it again from where it was written, or take another checkpoint of the run."
+        )
     return _assemble(path, header, state)
+
+
+def _digest(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """Of all that a checkpoint holds: names, types, shapes and numbers of its tensors, and the rest of its header."""
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return f"sha256:{digest.hexdigest()}"
 
 
 def read_info(path: Path) -> dict[str, Any]:
@@ -98,6 +115,15 @@ def read_info(path: Path) -> dict[str, Any]:
     """
     with _opened(path) as file:
         return _assemble(path, _header(path, file.metadata() or {}), {}).info
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is one that `save_checkpoint` wrote, damaged or not, rather than any other program's."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return KEY in (file.metadata() or {})
+    except (SafetensorError, *MALFORMED):
+        return False
 
 
 @contextmanager

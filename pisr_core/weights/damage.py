@@ -6,6 +6,7 @@ import pickle
 import re
 import struct
 import zipfile
+import zlib
 
 LONGEST = 200
 """Characters of what a file says that a message repeats."""
@@ -14,6 +15,7 @@ MALFORMED = (
     pickle.UnpicklingError,
     struct.error,
     zipfile.BadZipFile,
+    zlib.error,
     EOFError,
     OSError,
     MemoryError,

@@ -11,14 +11,13 @@ from typing import Any
 
 import torch
 from huggingface_hub import constants
-from safetensors import SafetensorError, safe_open
 
 from pisr_core import presets
 from pisr_core.data.categories import known_categories, read_categories
 from pisr_core.errors import CheckpointError
 from pisr_core.models import build_model
 from pisr_core.runtime.atomic import written_whole
-from pisr_core.weights.checkpoint import KEY, Checkpoint, read_checkpoint, read_info
+from pisr_core.weights.checkpoint import Checkpoint, is_checkpoint, read_checkpoint, read_info
 from pisr_core.weights.download import Progress, cache_folder, download
 from pisr_core.weights.eomt import read_eomt_file
 from pisr_core.weights.hub import SAFETENSORS, HubName, fetch_model, parse_hub_name
@@ -131,7 +130,7 @@ def load_checkpoint(
     if found.source is not None and not found.source.hub:
         return _imported(found, found.source, to_predict)
     path = found.path / SAFETENSORS if found.path.is_dir() else found.path
-    if is_ours(path):
+    if is_checkpoint(path):
         return read_checkpoint(path)
     classes = read_categories(categories) if categories else None
     base_folder = found.base if base is None else find_weights(base).path
@@ -146,16 +145,7 @@ def checkpoint_info(name: str | Path) -> dict[str, Any]:
     """Where a checkpoint's weights come from, see `Checkpoint.info`; empty for public weights. Reads no tensor."""
     path = find_weights(name).path
     path = path / SAFETENSORS if path.is_dir() else path
-    return read_info(path) if is_ours(path) else {}
-
-
-def is_ours(path: Path) -> bool:
-    """Whether a file is a checkpoint that `pisr` wrote."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return KEY in (file.metadata() or {})
-    except (SafetensorError, OSError):
-        return False
+    return read_info(path) if is_checkpoint(path) else {}
 
 
 def _is_of_eomts_authors(path: Path) -> bool:

@@ -15,6 +15,7 @@ from pisr_core.weights.detectron2 import from_detectron2_deeplab, from_detectron
 from pisr_core.weights.efficientnet import from_efficientnet_lite0
 from pisr_core.weights.panoptic_fpn import from_detectron2_panoptic_fpn, from_torchvision_mask_rcnn
 from pisr_core.weights.swin import from_original_swin
+from pisr_core.weights.tensor_files import is_averaged
 
 Renaming = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 """Gives each tensor its name here (and the form that we need), one for one and in the file's order."""
@@ -57,10 +58,6 @@ class Found:
     elsewhere: tuple[str, ...]
 
 
-AVERAGED = re.compile(r"(^|[._])(ema|teacher|averaged?|swa)([._]|$)")
-"""Names for averages of the weights: programs that keep some evaluate with them and publish their scores."""
-
-
 def detect_layout(path: Path, tensors: Mapping[str, Tensor]) -> Found:
     """The weights of the first layout of `LAYOUTS` whose marks are all found, behind whatever prefix.
 
@@ -73,7 +70,7 @@ def detect_layout(path: Path, tensors: Mapping[str, Tensor]) -> Found:
         first, *others = (_prefixes(tensors, mark) for mark in layout.marks)
         prefixes = [prefix for prefix in first if all(prefix in other for other in others)]
         if prefixes:
-            prefix = min(prefixes, key=lambda prefix: ("optim" in prefix, not AVERAGED.search(prefix)))
+            prefix = min(prefixes, key=lambda prefix: ("optim" in prefix, not is_averaged(prefix)))
             inside = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
             elsewhere = tuple(name for name in tensors if not name.startswith(prefix))
             return Found(source, layout, prefix, inside, elsewhere)

@@ -11,8 +11,7 @@ from pisr_core.errors import CheckpointError
 from pisr_core.models import MODELS
 from pisr_core.runtime.atomic import written_whole
 from pisr_core.weights import hub
-from pisr_core.weights.checkpoint import Checkpoint, save_checkpoint
-from pisr_core.weights.find import is_ours
+from pisr_core.weights.checkpoint import Checkpoint, is_checkpoint, save_checkpoint
 from pisr_core.weights.hub import CONFIG, PROCESSOR, SAFETENSORS, parse_hub_name
 
 CARD = "README.md"
@@ -61,7 +60,7 @@ def upload_folder(folder: Path, name: str, private: bool = False) -> str:
     hub_name = parse_hub_name(name)
     if hub_name is None or hub_name.revision:
         raise CheckpointError(f"{name}: a model on the hub is called USER/NAME.")
-    if not is_ours(folder / SAFETENSORS):
+    if not is_checkpoint(folder / SAFETENSORS):
         raise CheckpointError(f"{folder}: holds no {SAFETENSORS} of ours. `pisr weights export` makes such a folder.")
     hub.push_folder(folder, hub_name, private)
     return hub_name.page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,15 @@ from pisr_core.errors import CheckpointError
 from pisr_core.weights.damage import MALFORMED, first_line, shown
 from pisr_core.weights.pickles import Array, Foreign, StoredTensor
 from pisr_core.weights.torch_files import read_pickled
+
+WRAPPERS = frozenset(
+    "model state_dict model_state_dict module _orig_mod ema model_ema ema_state_dict state_dict_ema teacher "
+    "backbone".split()
+)
+"""What training programs call the tables of weights, and put before the names for several GPUs or compiling. `network`
+is none of them: some networks have a part of that name."""
+
+AVERAGED = re.compile(r"(^|[._])(ema|teacher|averaged?|swa)([._]|$)")
 
 PARTS_OF_MODULES = ("_parameters", "_buffers", "_modules")
 """Attributes of torch's modules that their tensors' names leave out."""
@@ -44,6 +54,28 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if any(tensor.nbytes > path.stat().st_size for tensor in tensors.values()):
         raise CheckpointError(f"{path}: a tensor claims to be larger than the whole file. Download it again.")
     return tensors
+
+
+def read_network(path: Path) -> dict[str, Tensor]:
+    """The tensors of one network by its own names, without the tables that they lie in and what wraps the network.
+
+    Of several copies the averaged one is taken, else the largest that is wrapped. Where the names tell what network
+    it is, `pisr_core.weights.layouts` knows more.
+
+    Raises:
+        CheckpointError: as `read_tensors`.
+    """
+    networks: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in read_tensors(path).items():
+        words = name.split(".")
+        own = next((place for place, word in enumerate(words) if word not in WRAPPERS), len(words) - 1)
+        networks.setdefault(".".join(words[:own]), {})[".".join(words[own:])] = tensor
+    return networks[min(networks, key=lambda prefix: (not is_averaged(prefix), not prefix, -len(networks[prefix])))]
+
+
+def is_averaged(name: str) -> bool:
+    """Whether weights are named as an average: programs that keep one evaluate with it and publish its scores."""
+    return AVERAGED.search(name) is not None
 
 
 def is_pickled(path: Path) -> bool:

@@ -44,9 +44,9 @@ def test_numbers_follow_from_each_other(tmp_path):
     assert run.images_per_second == pytest.approx(2 / pace)
     assert run.estimated_seconds == pytest.approx(7 * pace + 3 * 3 * run.evaluation_seconds)
     assert run.free > 0 and run.reinitialised == ()
-    # Adam's two moments, the weights and their average; best and last weights; the state once more.
+    # Adam's two moments, the weights and their average; best and last weights; two states, and one once more.
     floats = 4 * run.parameters
-    assert (4 * 2 + 2) * floats < run.disk < (4 * 2 + 2) * floats * 1.02
+    assert (4 * 3 + 2) * floats < run.disk < (4 * 3 + 2) * floats * 1.02
     assert list(tmp_path.iterdir()) == []
 
 

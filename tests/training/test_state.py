@@ -1,8 +1,11 @@
 import os
 import pickle
+from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 import torch
+from flipped_bits import flip_bit
 
 from pisr_core.errors import CheckpointError, TrainingError
 from pisr_core.training.state import (
@@ -10,9 +13,11 @@ from pisr_core.training.state import (
     RunFolder,
     TrainingState,
     check_same_run,
+    drop_damaged_state,
     newest_unfinished,
     read_state,
     save_state,
+    state_before,
 )
 
 STATE = TrainingState(
@@ -29,6 +34,54 @@ def test_round_trip(tmp_path):
     assert read.progress == STATE.progress and read.identity == STATE.identity
     assert torch.equal(read.learner["model"]["w"], torch.arange(3.0))
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_the_state_before_is_kept(tmp_path, monkeypatch, links):
+    if not links:
+        monkeypatch.setattr("os.link", Mock(side_effect=PermissionError))
+    path = tmp_path / "training.pt"
+    for step in (1, 2, 3):
+        save_state(path, replace(STATE, progress=Progress(step)))
+    assert read_state(path).progress.step == 3
+    assert read_state(state_before(path)).progress.step == 2
+    assert sorted(tmp_path.iterdir()) == [state_before(path), path]
+
+
+def test_no_flipped_bit_goes_unnoticed(tmp_path, caplog):
+    path = tmp_path / "training.pt"
+    save_state(path, replace(STATE, progress=Progress(1)))
+    save_state(path, STATE)
+    content, noticed = path.read_bytes(), 0
+    for place in range(0, len(content), 29):
+        path.write_bytes(content)
+        flip_bit(path, place, bit=place % 8)
+        state = read_state(path)
+        assert state.progress in (STATE.progress, Progress(1))
+        assert torch.equal(state.learner["model"]["w"], torch.arange(3.0)), place
+        noticed += state.progress == Progress(1)
+    assert noticed > 20 and len(caplog.messages) == noticed
+
+
+def test_two_damaged_states_are_refused(tmp_path):
+    path = tmp_path / "training.pt"
+    for _ in range(2):
+        save_state(path, STATE)
+    for each in (path, state_before(path)):
+        each.write_bytes(each.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=r"training\.pt: not a whole training state .*--weights"):
+        read_state(path)
+
+
+def test_a_damaged_state_is_dropped_before_the_next_save(tmp_path):
+    path = tmp_path / "training.pt"
+    save_state(path, replace(STATE, progress=Progress(1)))
+    save_state(path, STATE)
+    drop_damaged_state(path)
+    assert read_state(path).progress == STATE.progress
+    flip_bit(path, path.read_bytes().index(torch.arange(3.0).numpy().tobytes()))
+    drop_damaged_state(path)
+    assert read_state(path).progress == Progress(1) and not state_before(path).exists()
 
 
 def test_no_state_is_named_with_its_cure(tmp_path):

@@ -4,16 +4,17 @@ from dataclasses import replace
 
 import pytest
 import torch
+from flipped_bits import flip_bit
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_training import CATEGORIES, CONFIG, TRAIN, Pixels, assert_same_run, metrics, run, tiny_parts
-from torch import nn
 
 from pisr_core import presets
-from pisr_core.errors import CheckpointError, ConfigError, TrainingError
+from pisr_core.errors import ConfigError, TrainingError
 from pisr_core.training import train as trainer
 from pisr_core.training.listeners import TrainListener
 from pisr_core.training.state import read_state
 from pisr_core.weights.checkpoint import read_checkpoint
+from pisr_core.weights.fitting import FitReport
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -55,6 +56,7 @@ def test_a_run_leaves_its_files(whole):
         "last.safetensors",
         "metrics.jsonl",
         "state/lock",
+        "state/previous.pt",
         "state/training.pt",
     ]
     assert presets.load(str(whole / "config.toml")) == CONFIG
@@ -124,6 +126,18 @@ def test_killed_while_writing(whole, tmp_path, monkeypatch, write):
     resumable = (tmp_path / "state" / "training.pt").exists()
     assert resumable == (write > 2)
     run(tmp_path, resume=resumable)
+    assert_same_run(whole, tmp_path)
+
+
+def test_a_damaged_state_gives_way_to_the_one_before(whole, tmp_path, caplog):
+    with pytest.raises(Killed):
+        run(tmp_path, listeners=[KillAt(7)])
+    state = tmp_path / "state" / "training.pt"
+    weights = read_state(state).learner["model"]["backbone.0.bias"]
+    flip_bit(state, state.read_bytes().index(weights.numpy().tobytes()))
+    result = run(tmp_path, resume=True)
+    assert any("the one before it, of step 4, is taken" in message for message in caplog.messages)
+    assert result.progress.step == 8
     assert_same_run(whole, tmp_path)
 
 
@@ -223,22 +237,20 @@ def test_loss_that_is_not_finite_keeps_the_state_before(tmp_path, monkeypatch):
     assert read_state(tmp_path / "state" / "training.pt").progress.step == 4
 
 
-def test_fine_tuning_keeps_what_fits_and_lists_the_rest(whole, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(trainer, "build_model", lambda config, categories: Pixels(5))
+def test_fine_tuning_starts_from_the_weights_and_tells_what_became_of_them(whole, tmp_path, monkeypatch):
+    report = FitReport("a checkpoint of pisr", "", ("backbone.0.weight",), ("head.bias",), (), (), (), (), None)
+
+    def load(model, path):
+        model.load_state_dict(read_checkpoint(path).state)
+        return report
+
+    monkeypatch.setattr(trainer, "load_fitting_weights", load)
     config = replace(CONFIG, train=replace(TRAIN, steps=1, lr=1e-12, ema=0.0))
-    with caplog.at_level("INFO", logger="pisr_core"):
-        result = run(tmp_path, config, weights=whole / "last.safetensors")
-    assert result.reinitialised == ("head.weight", "head.bias")
-    assert "re-initialised: head.weight, head.bias" in caplog.text
+    result = run(tmp_path, config, weights=whole / "last.safetensors")
+    assert result.start is report
     old = read_checkpoint(whole / "last.safetensors").state["backbone.0.weight"]
     new = read_checkpoint(tmp_path / "last.safetensors").state["backbone.0.weight"]
     assert torch.allclose(old, new, atol=1e-9)
-
-
-def test_fine_tuning_from_weights_that_fit_nowhere(whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "build_model", lambda config, categories: nn.Linear(2, 2))
-    with pytest.raises(CheckpointError, match="none of its 9 tensors fits"):
-        run(tmp_path, weights=whole / "last.safetensors")
 
 
 def test_two_runs_in_one_process_may_differ_in_precision(tmp_path):

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from flipped_bits import flip_bit
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -136,6 +137,34 @@ def test_broken_json(tmp_path):
         read_checkpoint(tmp_path / "w.safetensors")
 
 
+def test_no_flipped_bit_goes_unnoticed(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save(path)
+    written, content = read_checkpoint(path), path.read_bytes()
+    for place in range(0, len(content), 61):
+        path.write_bytes(content)
+        flip_bit(path, place, bit=place % 8)
+        try:
+            read = read_checkpoint(path)
+        except CheckpointError:
+            continue
+        assert (read.config, read.categories, read.info) == (written.config, written.categories, written.info), place
+        assert all(torch.equal(read.state[name], tensor) for name, tensor in written.state.items()), place
+
+
+def test_a_changed_number_is_named_with_its_cure(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save(path)
+    flip_bit(path, len(path.read_bytes()) - 3)
+    with pytest.raises(CheckpointError, match=r"w\.safetensors: its content is not what was written.*Copy it again"):
+        read_checkpoint(path)
+
+
+def test_a_former_file_without_a_digest_is_read(tmp_path):
+    save_header(tmp_path / "w.safetensors", json.dumps(GOOD))
+    assert read_checkpoint(tmp_path / "w.safetensors").state["a"].tolist() == [0, 0, 0]
+
+
 def test_config_of_another_version(tmp_path):
     save_header(tmp_path / "w.safetensors", json.dumps({**GOOD, "config": {"future": 1}}))
     with pytest.raises(CheckpointError, match=r"w\.safetensors: unknown setting future"):
@@ -163,6 +192,7 @@ def test_classes_are_checked_as_those_of_a_dataset(tmp_path, category):
     save(path)
     with safe_open(path, "pt") as file:
         header = json.loads(file.metadata()["pisr"])
+    del header["digest"]
     save_header(path, json.dumps(header | {"categories": [category]}))
     with pytest.raises(CheckpointError, match="a.safetensors: its metadata is damaged"):
         read_checkpoint(path)

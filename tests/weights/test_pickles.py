@@ -14,7 +14,7 @@ from torch import nn
 
 from pisr_core.errors import CheckpointError
 from pisr_core.weights.layouts import detect_layout
-from pisr_core.weights.tensor_files import read_tensors
+from pisr_core.weights.tensor_files import read_network, read_tensors
 
 
 def small_network():
@@ -78,6 +78,14 @@ def test_weights_are_found_wherever_they_lie(tmp_path, name, legacy):
     assert found.tensors.keys() == wanted.keys()
     assert all(torch.equal(found.tensors[n], t) and found.tensors[n].dtype == t.dtype for n, t in wanted.items())
     assert not any(n.startswith(prefix) for n in found.elsewhere) or not prefix
+
+
+@pytest.mark.parametrize("name", sorted(AS_PEOPLE_HAVE_THEM.keys() - {"network", "optimiser by name"}))
+def test_a_network_of_any_kind_is_unwrapped_too(tmp_path, name):
+    content, _ = AS_PEOPLE_HAVE_THEM[name]
+    torch.save(content, tmp_path / "w.pth")
+    read = read_network(tmp_path / "w.pth")
+    assert all(torch.equal(read[n], t) for n, t in STATE.items() if name != "parameters" or "num" not in n)
 
 
 TENSORS = {

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pisr_core.backbones import Backbone, build_backbone
+from pisr_core.class_axes import ClassAxes, predictor_axes, within
 from pisr_core.config import Config
 from pisr_core.errors import ConfigError
 from pisr_core.models.base import Losses, TwoStageModel
@@ -63,6 +64,10 @@ class FPNHeads(nn.Module):
         semantic = semantic_cross_entropy(prediction.semantic.logits, targets.semantic)
         regions = self.regions.losses(prediction.pyramid, proposals, targets)
         return {"semantic": self.semantic_weight * semantic, **regions}
+
+    def class_axes(self, stuff: Sequence[str], things: Sequence[str]) -> ClassAxes:
+        """Those of the semantic predictor, where all things stand first as one, and of the box and mask heads."""
+        return predictor_axes("semantic", stuff, first=1) | within("regions", self.regions.class_axes(things))
 
 
 FirstStage = tuple[Float[Tensor, "b c h w"], FPNProposals, FPNPrediction]
@@ -181,6 +186,12 @@ class PanopticFPN(TwoStageModel):
             classes[category] = instances[: len(labels)][labels == category].amax(dim=0)
         absent = k - len(labels)
         return StageMaps(classes, instances, F.pad(labels, (0, absent), value=NO_CLASS), F.pad(scores, (0, absent)))
+
+    def class_axes(self, categories: Sequence[Category]) -> ClassAxes:
+        """What of the heads and the relation belongs to which class, were the model built for these categories."""
+        things = [category.name for category in categories if category.isthing]
+        stuff = [category.name for category in categories if not category.isthing]
+        return self._axes_of_parts(heads=(stuff, things), relation=(stuff, 1))
 
     def relation_rows(self, k: int) -> list[int]:
         """All thing classes share the first row."""

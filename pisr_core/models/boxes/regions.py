@@ -5,7 +5,7 @@ Both work in float32 outside autocast: half precision cannot tell neighbouring p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -18,6 +18,7 @@ from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_inference
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, concat_box_prediction_layers
 from torchvision.ops import MultiScaleRoIAlign
 
+from pisr_core.class_axes import ClassAxes, predictor_axes
 from pisr_core.config import FPNConfig
 from pisr_core.models.boxes.pyramid import LEVELS
 from pisr_core.models.boxes.structures import Detections, FPNProposals, FPNTargets
@@ -149,6 +150,15 @@ class RegionHeads(nn.Module):
         with torch.autocast(proposals.deltas.device.type, enabled=False):
             _, losses = heads(_float32(pyramid), proposals.boxes, sizes, truth)
         return {"class": losses["loss_classifier"], "box": losses["loss_box_reg"], "mask": losses["loss_mask"]}
+
+    def class_axes(self, things: Sequence[str]) -> ClassAxes:
+        """Those of classes, boxes (four numbers each) and masks; the background stands first."""
+        boxes = [name for name in things for _ in range(4)]
+        predictors = (("box_predictor.cls_score", things, 1), ("box_predictor.bbox_pred", boxes, 4))
+        axes: ClassAxes = {}
+        for name, classes, first in (*predictors, ("mask_predictor.mask_fcn_logits", things, 1)):
+            axes |= predictor_axes(f"heads.{name}", classes, first)
+        return axes
 
 
 def _float32(pyramid: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pisr_core.class_axes import ClassAxes, predictor_axes
 from pisr_core.models.center_offset.deeplab_decoder import refinement
 from pisr_core.models.center_offset.structures import CenterOffsetPrediction
 from pisr_core.structures import SemanticPrediction
@@ -58,6 +60,10 @@ class CenterOffsetHeads(nn.Module):
             return replace(earlier, semantic=semantic)
         instance = features[:, instance_share]
         return CenterOffsetPrediction(semantic, self.center(instance), self.offset(instance))
+
+    def class_axes(self, classes: Sequence[str]) -> ClassAxes:
+        """The semantic predictor's."""
+        return predictor_axes("semantic.1", classes)
 
 
 def _head(channels: int, head_channels: int, outputs: int, separable: bool) -> nn.Sequential:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pisr_core.class_axes import ClassAxes, predictor_axes
 from pisr_core.config import MaskFormerConfig
 from pisr_core.models.queries.pixel_decoder import init_convolution
 from pisr_core.models.queries.structures import MaskPrediction
@@ -74,3 +77,7 @@ class MaskHeads(nn.Module):
         masks = torch.einsum("lbqm,bmhw->lbqhw", self.mask_embed(queries), features)
         layers = zip(self.class_embed(queries).float(), masks.float(), strict=True)
         return tuple(MaskPrediction(class_logits, mask_logits) for class_logits, mask_logits in layers)
+
+    def class_axes(self, classes: Sequence[str]) -> ClassAxes:
+        """Those of the queries' classes, behind which no object stands."""
+        return predictor_axes("class_embed", classes)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from pisr_core.class_axes import ClassAxes, predictor_axes
 from pisr_core.config import Config, TransformersConfig, check
 from pisr_core.errors import ConfigError
 from pisr_core.models.base import Losses
@@ -65,6 +66,10 @@ class QueryHeads(nn.Module):
     def embed(self, queries: Float[Tensor, "*b q d"]) -> Float[Tensor, "*b q c"]:
         """What each query is multiplied with the features by."""
         return self.mask_embedder(queries)
+
+    def class_axes(self, classes: Sequence[str]) -> ClassAxes:
+        """Those of the queries' classes, behind which no object stands."""
+        return predictor_axes("class_predictor", classes)
 
 
 class UniversalSegmentation(QueryModel):
