@@ -2,6 +2,7 @@
 
 python benchmarks/training.py --small
 python benchmarks/training.py --preset cityscapes-pdl-r50 --size 512x1024 --batch-size 4 --device cuda
+python benchmarks/training.py --public --size 256x512 --batch-size 2
 
 steps    images a second and memory of a whole step, in turn: eager float32, channels last (what training does), bf16,
          activation checkpointing, both, torch.compile; each with the settings of `train` that give it
@@ -9,6 +10,9 @@ parts    where the time of a step goes
 ids      the ids of an annotation with their areas and places: by runs against sorting every pixel; both give the same
 targets  vectorised against one instance after another over whole maps; both give the same
 loader   images a second that one process reads, augments and draws targets for, beside those of a step
+
+With --public instead: steps and predictions of Panoptic-DeepLab with ResNet-50 on the CPU, in turn with those that
+`public_deeplab.py` writes out in plain PyTorch, from the same weights.
 
 Images, annotations and weights are random; 480×640 JPEGs and PNGs with 30 instances on disk. Medians.
 """
@@ -28,6 +32,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from PIL import Image
+from public_deeplab import PublicDeepLab, copy_weights, public_step
 from timing import megabytes, milliseconds
 
 from pisr_core import presets
@@ -36,6 +41,7 @@ from pisr_core.data import build_dataset
 from pisr_core.data.augmentation import Augmentation
 from pisr_core.data.coco_files import CocoPanopticWriter
 from pisr_core.data.loading import StepSampler, TrainingDataset, training_loader
+from pisr_core.inference.fast_model import FastModel
 from pisr_core.models import PanopticModel, build_model
 from pisr_core.models.center_offset.structures import CenterOffsetTargets
 from pisr_core.models.center_offset.targets import CenterOffsetTargetGenerator
@@ -71,6 +77,7 @@ def main() -> None:
     parser.add_argument(
         "--small", action="store_true", help="three runs of two crops of 256x256, without torch.compile"
     )
+    parser.add_argument("--public", action="store_true", help="compare with the public step alone")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, help="beside the first two; all by default")
     arguments = parser.parse_args()
     if arguments.small:
@@ -78,6 +85,9 @@ def main() -> None:
     chosen = arguments.variants or [name for name in VARIANTS if not (arguments.small and "compile" in name)]
     names = [name for name in VARIANTS if name == "channels last" or name in chosen]
     height, width = map(int, arguments.size.split("x"))
+    if arguments.public:
+        public((height, width), arguments.batch_size, arguments.runs)
+        return
     config = settings(arguments.preset, (height, width), arguments.batch_size)
     device = choose_device(arguments.device)
     print(f"{arguments.preset}, {arguments.batch_size} × {arguments.size}, {device}, {torch.get_num_threads()} threads")
@@ -172,6 +182,34 @@ def step_of(learner: Learner, batch: TrainingBatch) -> Callable[[], object]:
     """The next step, each time that it is called."""
     numbers = count(1)
     return lambda: learner.step(next(numbers), [batch])
+
+
+def public(crop: tuple[int, int], batch_size: int, runs: int) -> None:
+    """Prints time and memory of steps and predictions beside those of the public ones."""
+    cpu, config = torch.device("cpu"), settings("cityscapes-pdl-r50-baseline", crop, batch_size)
+    config = replace(config, train=replace(config.train, schedule="constant", warmup_steps=0))
+    with tempfile.TemporaryDirectory() as folder:
+        write_images(Path(folder), batch_size)
+        batch = next(batches(config, build_dataset(config.data, "train", Path(folder))))
+    learner, network = build_learner(config, cpu), PublicDeepLab(len(CATEGORIES))
+    copy_weights(learner.model, network)
+    works: dict[str, list[Callable[[], Any]]] = {
+        "step": [public_step(network, batch, config.train.lr), step_of(learner, batch)]
+    }
+    first = [work() for work in works["step"]]
+    far = max(abs(ours / theirs - 1) for theirs, ours in zip(*(losses.values() for losses in first), strict=True))
+    fast = FastModel(learner.model)
+    works["prediction"] = [lambda: network(batch.images), lambda: fast.panoptic(fast(batch.images), [crop], [crop])]
+    print(f"{torch.get_num_threads()} threads, {batch_size} × {crop[0]}×{crop[1]}; first losses differ by {far:.1e}")
+    print(f"{'':12} {'public ms':>10} {'ours':>8} {'ratio':>6} {'public MB':>10} {'ours':>8} {'ratio':>6}")
+    for name, pair in works.items():
+        if name == "prediction":
+            network.eval()
+        with torch.set_grad_enabled(name == "step"):
+            times = milliseconds(cpu, runs, *pair)
+            held = [megabytes(cpu, work) for work in pair]
+        rows = f"{times[0]:10.0f} {times[1]:8.0f} {times[0] / times[1]:6.2f} {held[0]:10.0f} {held[1]:8.0f}"
+        print(f"{name:12} {rows} {held[1] / max(held[0], 1e-9):6.2f}", flush=True)
 
 
 def parts(config: Config, batch: TrainingBatch, device: torch.device, runs: int) -> None:

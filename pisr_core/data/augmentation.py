@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +12,7 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
-from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as transform
 
 from pisr_core.config import DataConfig
@@ -62,18 +64,18 @@ class Augmentation:
         self, image: UInt8[Tensor, "3 H W"], ids: Int[Tensor, "H W"]
     ) -> tuple[UInt8[Tensor, "3 h w"], Int[Tensor, "h w"]]:
         """Image and ids after scaling, cropping, mirroring, colour jitter and padding."""
-        height, width = self._random_size((image.shape[1], image.shape[2]))
-        image = transform.resize(image, [height, width], antialias=True)
-        # `NEAREST`, which `tv_tensors.Mask` would get, is shifted against the image.
-        ids = transform.resize(ids[None], [height, width], InterpolationMode.NEAREST_EXACT)[0]
-
-        crop_height, crop_width = self.config.crop
-        top, left = _random_start(height, crop_height), _random_start(width, crop_width)
-        window = (..., slice(top, top + crop_height), slice(left, left + crop_width))
-        image, mask = self._flip_and_color(tv_tensors.Image(image[window]), tv_tensors.Mask(ids[window]))
+        size = (image.shape[1], image.shape[2])
+        scaled = self._random_size(size)
+        window = [
+            slice(start, min(start + crop, side))
+            for side, crop in zip(scaled, self.config.crop, strict=True)
+            for start in [_random_start(side, crop)]
+        ]
+        view, mask = scaled_window(image, scaled, window), nearest_window(ids, scaled, window)
+        image, mask = self._flip_and_color(tv_tensors.Image(view), tv_tensors.Mask(mask))
 
         image = pad(image.as_subclass(Tensor), self.config.crop, self.config.padding)
-        bottom, right = crop_height - mask.shape[0], crop_width - mask.shape[1]
+        bottom, right = self.config.crop[0] - mask.shape[0], self.config.crop[1] - mask.shape[1]
         ids = torch.nn.functional.pad(mask.as_subclass(Tensor), (0, right, 0, bottom), value=VOID_ID)
         return image, ids.contiguous()
 
@@ -90,6 +92,38 @@ class Augmentation:
 
 def _random_start(length: int, crop: int) -> int:
     return int(torch.randint(max(length - crop, 0) + 1, ()))
+
+
+def scaled_window(
+    image: UInt8[Tensor, "3 H W"], size: tuple[int, int], window: Sequence[slice]
+) -> UInt8[Tensor, "3 h w"]:
+    """A window of the image scaled to (H, W), without scaling what lies far from it.
+
+    Args:
+        image: the whole image.
+        size: (H, W) of all of it after scaling.
+        window: rows and columns there.
+    """
+    sources, places, parts = [], [], []
+    for length, scaled, wanted in zip(image.shape[1:], size, window, strict=True):
+        # Both sides are so many blocks; only those are scaled that the window or its filter's rim touches.
+        blocks = math.gcd(length, scaled)
+        block, rim = scaled // blocks, math.ceil(max(1, scaled / length)) + 1
+        first, last = max(wanted.start - rim, 0) // block, min(-(-(wanted.stop + rim) // block), blocks)
+        sources.append(slice(first * length // blocks, last * length // blocks))
+        parts.append((last - first) * block)
+        places.append(slice(wanted.start - first * block, wanted.stop - first * block))
+    return transform.resize(image[:, *sources], parts, antialias=True)[:, *places]
+
+
+def nearest_window(ids: Int[Tensor, "H W"], size: tuple[int, int], window: Sequence[slice]) -> Int[Tensor, "h w"]:
+    """A window of the ids scaled to (H, W): each pixel has the id of the nearest one."""
+    rows, columns = (
+        # torch's `NEAREST_EXACT`, in its precision; its `NEAREST` is shifted against the image.
+        ((torch.arange(wanted.start, wanted.stop) + 0.5) * (length / scaled)).long().clamp(max=length - 1)
+        for length, scaled, wanted in zip(ids.shape, size, window, strict=True)
+    )
+    return ids[rows][:, columns]
 
 
 def present_segments(ids: Int[np.ndarray, "H W"], segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
@@ -150,6 +184,7 @@ def resize_for_eval(image: UInt8[Tensor, "3 H W"], config: DataConfig) -> UInt8[
 
 def pad(image: UInt8[Tensor, "3 h w"], size: tuple[int, int], color: str = "mean") -> UInt8[Tensor, "3 H W"]:
     """The image with a colour of `PADDING_COLORS` at the bottom and right up to (H, W)."""
-    canvas = torch.tensor(PADDING_COLORS[color], dtype=torch.uint8)[:, None, None].repeat(1, *size)
+    row = torch.tensor(PADDING_COLORS[color], dtype=torch.uint8).repeat(size[1])
+    canvas = row.repeat(size[0], 1).view(*size, 3).permute(2, 0, 1)  # a pixel's colours side by side, as they are read
     canvas[:, : image.shape[1], : image.shape[2]] = image
     return canvas

@@ -27,4 +27,5 @@ def pillow_to_tensor(image: Image.Image, value_range: ValueRange = ()) -> UInt8[
 
 
 def _channels_first(pixels: UInt8[np.ndarray, "H W 3"]) -> UInt8[Tensor, "3 H W"]:
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    # The colours of a pixel stay side by side: resizing is up to four times as fast so.
+    return torch.from_numpy(pixels).permute(2, 0, 1)

@@ -8,13 +8,17 @@ import numpy as np
 from jaxtyping import UInt8
 from kornia_rs.io import decode_image_png_u8
 
-from pisr_core.data.images import MAX_MEGAPIXELS
-
 HEADER = struct.Struct(">8s4x4sIIBB")
 """Signature, length and name of the first chunk, width, height, bits and colour type."""
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 RGB_COLOURS = 2
+
+MAX_MEGAPIXELS = 178
+"""Larger images are refused: the limit at which Pillow suspects a decompression bomb. It warns at half of that."""
+
+PLAIN_CHUNKS = {b"IHDR", b"IDAT", b"sRGB", b"gAMA", b"cHRM", b"pHYs", b"sBIT", b"tIME", b"bKGD"}
+"""Beside the end; what others say may tell an orientation."""
 
 
 def decode_rgb(data: bytes) -> UInt8[np.ndarray, "H W 3"] | None:
@@ -37,3 +41,14 @@ def decode_rgb(data: bytes) -> UInt8[np.ndarray, "H W 3"] | None:
         return decode_image_png_u8(data, (height, width), "rgb")
     except Exception:  # it raises no narrower one; whatever it is, Pillow has the last word
         return None
+
+
+def chunks(data: bytes) -> set[bytes]:
+    """The types of a PNG's chunks before its end, an incomplete one too where it breaks off."""
+    found, place = set(), 8
+    while (kind := data[place + 4 : place + 8]) != b"IEND":
+        found.add(kind)
+        if len(kind) < 4:
+            break
+        place += 12 + int.from_bytes(data[place : place + 4], "big")
+    return found

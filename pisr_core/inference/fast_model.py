@@ -19,6 +19,7 @@ from pisr_core.backbones import Backbone
 from pisr_core.errors import ConfigError
 from pisr_core.models import PanopticModel
 from pisr_core.models.compiling import Compilation
+from pisr_core.models.depthwise import DepthwiseConv2d
 from pisr_core.models.wrapped import WrappedModel
 from pisr_core.relations import PISR
 from pisr_core.runtime.device import warn_of_emulation
@@ -26,7 +27,7 @@ from pisr_core.runtime.device import warn_of_emulation
 PRECISIONS: dict[str, torch.dtype | None] = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 """What autocast computes in, by the words of `train.precision`."""
 
-CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
+CONVOLUTIONS = (nn.Conv2d, Conv2dSame, DepthwiseConv2d)
 NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d, FrozenBatchNormAct2d)
 
 PASS_SIZE = (224, 224)

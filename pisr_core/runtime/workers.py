@@ -19,6 +19,7 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 import cv2
 
 from pisr_core.errors import DataError
+from pisr_core.runtime.allocation import keep_freed_memory
 from pisr_core.runtime.messages import Message, packed, receive, send
 from pisr_core.runtime.parents import end_with
 
@@ -258,6 +259,7 @@ def _serve(end: socket.socket, work: Work[Any], parent: int) -> None:
     end_with(parent, signal.SIGKILL)
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)  # the processes are many already
+    keep_freed_memory()
     cv2.setNumThreads(0)  # sequential; 1 would wait for ever for threads that a fork does not copy
     with suppress(OSError, EOFError):  # the parent is gone
         rank, count = receive(end)

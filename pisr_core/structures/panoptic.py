@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int, Integer
 
-from pisr_core.pixel_runs import find_runs
+from pisr_core.pixel_runs import Runs, find_runs
 
 VOID_ID = 0
 """Segment id of unlabelled pixels, as in COCO's panoptic PNGs."""
@@ -83,9 +83,13 @@ class PanopticSegmentation:
     def segment_index(self) -> Int[np.ndarray, "H W"]:
         """Position of each pixel's segment in `segments`; their number for pixels of none (void)."""
         runs = find_runs(self.ids)
+        return runs.paint(self.positions(runs))
+
+    def positions(self, runs: Runs) -> Int[np.ndarray, " s"]:
+        """The same for each id that is present in the runs of the map."""
         positions = {segment.id: position for position, segment in enumerate(self.segments)}
         void = len(self.segments)
-        return runs.paint(np.array([positions.get(i, void) for i in runs.present.tolist()], dtype=np.int64))
+        return np.array([positions.get(i, void) for i in runs.present.tolist()], dtype=np.int64)
 
     def semantic(self, num_classes: int = IGNORE_INDEX) -> Integer[np.ndarray, "H W"]:
         """(H, W) class of each pixel, `ignore_index` for void; of `class_dtype`."""

@@ -34,6 +34,17 @@ def test_training():
     assert re.search(r"loading: [\d.]+ images/s in one process", text)
 
 
+def test_training_beside_the_public_step():
+    text = printed("training.py", "--public", "--runs", "1", "--size", "64x128", "--batch-size", "2")
+    assert float(re.search(r"first losses differ by (\S+)$", text, re.M).group(1)) < 1e-3
+    assert re.findall(r"^(step|prediction)(?: +[\d.]+){6}$", text, re.M) == ["step", "prediction"]
+
+
+def test_feeding():
+    text = printed("feeding.py", "--views", "3", "--scale", "0.2")
+    assert len(re.findall(r"^\d+×\d+ (?:PNG|JPEG)(?: +[\d.]+){6}$", text, re.M)) == 2
+
+
 def test_cost_against_size():
     text = printed(
         "inference.py", "--parts", "sizes", "instances", "batches", "--preset", "scenes-pdl-r18", "--runs", "1",

@@ -1,16 +1,20 @@
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as transform
 
 from pisr_core.config import DataConfig
 from pisr_core.data.augmentation import (
     MEAN_COLOR,
     Augmentation,
     evaluation_size,
+    nearest_window,
     pad,
     present_segments,
     resize_for_eval,
     resized_size,
+    scaled_window,
 )
 from pisr_core.errors import DataError
 from pisr_core.structures import VOID_ID, PanopticSegmentation, Sample, Segment
@@ -131,3 +135,29 @@ def test_pad():
 def test_present_segments():
     ids = np.array([[0, 3], [3, 0]], dtype=np.int32)
     assert present_segments(ids, (Segment(3, 1, 9), Segment(4, 0, 9))) == (Segment(3, 1, 2),)
+
+
+# (H, W) before and after scaling: by a ratio of small numbers, by one of large ones, not at all; smaller and larger.
+SCALINGS = [((64, 128), (40, 80)), ((64, 96), (120, 180)), ((37, 61), (53, 88)), ((61, 37), (20, 12)), ((40, 60),) * 2]
+
+
+@pytest.mark.parametrize(("size", "scaled"), SCALINGS)
+def test_a_window_has_the_pixels_that_scaling_the_whole_image_gives(size, scaled):
+    image = torch.randint(256, (*size, 3), dtype=torch.uint8).permute(2, 0, 1)
+    ids = torch.randint(2**24, size, dtype=torch.int32)
+    whole = transform.resize(image, list(scaled), antialias=True)
+    whole_ids = transform.resize(ids[None], list(scaled), InterpolationMode.NEAREST_EXACT)[0]
+    for top, left, height, width in [(0, 0, *scaled), (3, 5, 4, 2), (scaled[0] - 3, scaled[1] - 7, 3, 7)]:
+        window = [slice(top, top + height), slice(left, left + width)]
+        assert torch.equal(scaled_window(image, scaled, window), whole[:, *window])
+        assert torch.equal(nearest_window(ids, scaled, window), whole_ids[*window])
+
+
+def test_only_what_a_window_needs_is_scaled(monkeypatch):
+    seen = []
+    resize = transform.resize
+    monkeypatch.setattr(
+        transform, "resize", lambda image, *given, **named: seen.append(image) or resize(image, *given, **named)
+    )
+    scaled_window(torch.zeros(3, 1024, 2048, dtype=torch.uint8), (2048, 4096), [slice(500, 600), slice(0, 200)])
+    assert seen[0].shape[1] <= 60 and seen[0].shape[2] <= 110

@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
+from pisr_core.data import images
 from pisr_core.data.image_tensors import read_image
 from pisr_core.data.images import image_size
 from pisr_core.errors import DataError
@@ -141,3 +142,33 @@ def test_formats_that_start_other_programs_are_not_read(tmp_path):
 def test_a_folder_is_no_image(tmp_path):
     with pytest.raises(DataError, match="cannot be read as an image"):
         read_image(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_plain_files_are_decoded_faster_to_pillows_values(tmp_path, monkeypatch, name):
+    rng = np.random.default_rng(0)
+    smooth = np.asarray(Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)).resize((70, 50)))
+    Image.fromarray(smooth).save(tmp_path / name)
+    expected = np.array(Image.open(tmp_path / name))
+    monkeypatch.setattr(images, "_rgb", lambda image: pytest.fail("Pillow decoded it"))
+    assert np.array_equal(read_image(tmp_path / name).permute(1, 2, 0), expected)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_a_file_that_breaks_off_is_refused_by_all_decoders(tmp_path, name):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)).save(tmp_path / name)
+    whole = (tmp_path / name).read_bytes()
+    for left in (len(whole) // 2, len(whole) - 30):
+        (tmp_path / name).write_bytes(whole[:left])
+        with pytest.raises(DataError, match="cannot be read"):
+            read_image(tmp_path / name)
+
+
+def test_an_orientation_after_the_pixels_counts(tmp_path):
+    pixels = save_rotated(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    begin = data.index(b"eXIf") - 4
+    length = 12 + int.from_bytes(data[begin : begin + 4], "big")
+    chunk, rest = data[begin : begin + length], data[:begin] + data[begin + length :]
+    (tmp_path / "a.png").write_bytes(rest[:-12] + chunk + rest[-12:])
+    assert torch.equal(read_image(tmp_path / "a.png"), pixels.rot90(-1, (1, 2)))

@@ -12,12 +12,15 @@ from torchvision.ops import Conv2dNormActivation
 
 from pisr_core.backbones import STAGES, Stage
 from pisr_core.config import BranchConfig, DeepLabConfig
+from pisr_core.models.depthwise import DepthwiseConv2d
 
 
 def separable_conv(in_channels: int, out_channels: int, kernel_size: int, dilation: int = 1) -> nn.Sequential:
     """A depthwise, then a pointwise convolution, each with norm and activation."""
     return nn.Sequential(
-        Conv2dNormActivation(in_channels, in_channels, kernel_size, groups=in_channels, dilation=dilation),
+        nn.Sequential(
+            DepthwiseConv2d(in_channels, kernel_size, dilation), nn.BatchNorm2d(in_channels), nn.ReLU(inplace=True)
+        ),
         Conv2dNormActivation(in_channels, out_channels, kernel_size=1),
     )
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pisr_core.config import TargetConfig
 from pisr_core.models.center_offset.structures import CenterOffsetTargets
+from pisr_core.pixel_runs import Runs, find_runs
 from pisr_core.structures import IGNORE_INDEX, PanopticSegmentation, ignore_index
 
 
@@ -39,14 +40,15 @@ class CenterOffsetTargetGenerator:
         Segments without pixels give nothing.
         """
         config = self.config
-        owner = panoptic.segment_index()
+        runs = find_runs(panoptic.ids)
+        owner = panoptic.positions(runs)
         classes = np.array([s.category for s in panoptic.segments] + [self.ignore_index], dtype=np.int64)
         crowd = np.array([s.iscrowd for s in panoptic.segments] + [False])
         thing = np.isin(classes, self.thing_ids)
         void = np.arange(len(classes)) == len(classes) - 1
 
-        areas = np.bincount(owner.ravel(), minlength=len(classes))
-        centers = mass_centers(owner, areas)
+        areas = np.bincount(owner, runs.areas, minlength=len(classes))
+        centers = mass_centers(runs, owner, areas)
         instance = thing & (areas > 0)
         small = thing & (areas < config.small_instance_area)
         unlabelled = void | crowd if config.ignore_crowd_in_semantic else void
@@ -55,14 +57,14 @@ class CenterOffsetTargetGenerator:
 
         def spread(values: np.ndarray) -> Tensor:
             """A value per segment → one per pixel."""
-            return torch.from_numpy(values[owner])
+            return torch.from_numpy(runs.paint(values[owner]))
 
         return CenterOffsetTargets(
             semantic=spread(np.where(unlabelled, self.ignore_index, classes)),
             semantic_weight=spread(np.where(small, config.small_instance_weight, 1).astype(np.float32)),
-            center=torch.from_numpy(self._heatmap(centers[instance], owner.shape)),
+            center=torch.from_numpy(self._heatmap(centers[instance], runs.shape)),
             center_weight=spread(counted.astype(np.float32))[None],
-            offset=torch.from_numpy(center_offsets(owner, centers, instance)),
+            offset=torch.from_numpy(center_offsets(runs, owner, centers, instance)),
             offset_weight=spread(moving.astype(np.float32))[None],
         )
 
@@ -86,20 +88,27 @@ def gaussian_radius(sigma: float) -> int:
     return int(3 * sigma + 1)
 
 
-def mass_centers(owner: Int[np.ndarray, "H W"], areas: Int[np.ndarray, " s"]) -> Float[np.ndarray, "s 2"]:
-    """Mean (y, x) of each segment's pixels; zero for segments without any."""
-    height, width = owner.shape
-    rows = np.bincount(owner.ravel(), np.repeat(np.arange(height), width), minlength=len(areas))
-    columns = np.bincount(owner.ravel(), np.tile(np.arange(width), height), minlength=len(areas))
-    return np.stack([rows, columns], axis=1) / np.maximum(areas, 1)[:, None]
+def mass_centers(runs: Runs, owner: Int[np.ndarray, " i"], areas: Float[np.ndarray, " s"]) -> Float[np.ndarray, "s 2"]:
+    """Mean (y, x) of each segment's pixels; zero for segments without any.
+
+    Args:
+        runs: of the map.
+        owner: the segment of each of its ids.
+        areas: pixels of each segment.
+    """
+    rows, lefts = runs.places
+    sums = rows * runs.lengths, (2 * lefts + runs.lengths - 1) * runs.lengths // 2
+    of_segments = [np.bincount(owner[runs.owner], of_runs, minlength=len(areas)) for of_runs in sums]
+    return np.stack(of_segments, axis=1) / np.maximum(areas, 1)[:, None]
 
 
 def center_offsets(
-    owner: Int[np.ndarray, "H W"], centers: Float[np.ndarray, "s 2"], instance: Bool[np.ndarray, " s"]
+    runs: Runs, owner: Int[np.ndarray, " i"], centers: Float[np.ndarray, "s 2"], instance: Bool[np.ndarray, " s"]
 ) -> Float[np.ndarray, "2 H W"]:
     """(y, x) in pixels from each instance's pixels to its centre, float32; zero elsewhere."""
-    height, width = owner.shape
-    inside = instance[owner]
-    y = centers[owner, 0] - np.arange(height)[:, None]
-    x = centers[owner, 1] - np.arange(width)[None, :]
-    return np.stack([np.where(inside, y, 0), np.where(inside, x, 0)]).astype(np.float32)
+    offsets = np.zeros((2, *runs.shape), dtype=np.float32)
+    inside = runs.paint(instance[owner])
+    for axis, position in enumerate(np.ogrid[: runs.shape[0], : runs.shape[1]]):
+        center = runs.paint(centers[owner, axis])
+        np.subtract(center, position, out=offsets[axis], where=inside, casting="same_kind")
+    return offsets
