@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -13,7 +14,10 @@ from typing import Never
 
 from pisr_core.errors import DeviceError
 
-LARGE = ("numpy", "cv2", "torch")
+LARGE = ("numpy", "cv2", "scipy.linalg", "torch")
+
+LONGEST = 60
+"""Seconds that one may take: without memory some wait for ever."""
 
 TOO_LITTLE = ("failed to map", "annot allocate memory", "bad_alloc")
 """In what the loader and the C++ library say."""
@@ -56,6 +60,7 @@ class _Trial(MetaPathFinder):
 def _load(module: str) -> Never:
     """In a process of its own: what torch's libraries do without memory is to abort."""
     status = 0
+    signal.alarm(LONGEST)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     try:
         import_module(module)
