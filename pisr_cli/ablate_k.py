@@ -24,6 +24,7 @@ from pisr_cli.terminal.options import (
     Split,
     Steps,
     grouped,
+    to_write,
     with_steps,
 )
 from pisr_core.errors import ConfigError
@@ -78,9 +79,7 @@ def ablate_k(
     retraining: RetrainOptions,
     images: ImageOptions,
     device: Device = None,
-    out: Annotated[Path, typer.Option(help="Folder of ablate_k.csv and ablate_k.png.", metavar="DIR")] = Path(
-        "ablate-k"
-    ),
+    out: Annotated[Path, to_write("Folder of ablate_k.csv and ablate_k.png.")] = Path("ablate-k"),
     as_json: Json = False,
 ) -> None:
     """PQ over K, the number of instances that the relation sees (Fig. 9).

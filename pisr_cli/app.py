@@ -23,6 +23,7 @@ from pisr_cli.presets import presets
 from pisr_cli.study import study
 from pisr_cli.terminal.console import set_loudness
 from pisr_cli.terminal.errors import exit_codes
+from pisr_cli.terminal.low_memory import try_large_imports
 from pisr_cli.train.command import train
 from pisr_cli.visualize_heatmaps import visualize_heatmaps
 from pisr_cli.weights import command as weights
@@ -74,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text, and JSON escapes so too
     with exit_codes():
+        try_large_imports()
         command_line()(args=arguments, prog_name="pisr")
 
 

@@ -10,7 +10,7 @@ import typer
 
 from pisr_cli.terminal.checkpoints import fetched
 from pisr_cli.terminal.console import print_json, progress_bar, results, say, score_table
-from pisr_cli.terminal.options import Categories, Checkpoint, Json
+from pisr_cli.terminal.options import Categories, Checkpoint, Json, to_write
 from pisr_cli.terminal.sizes import parse_size
 from pisr_core.errors import ConfigError, DataError
 
@@ -24,7 +24,7 @@ CHECK_IMAGES = 8
 
 
 def export(
-    out: Annotated[Path, typer.Option(help="The file: model.onnx, or model.pt2 for torch.export.", metavar="FILE")],
+    out: Annotated[Path, to_write("The file: model.onnx, or model.pt2 for torch.export.", metavar="FILE")],
     checkpoint: Checkpoint = None,
     categories: Categories = None,
     kind: Annotated[

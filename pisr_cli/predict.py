@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pisr_cli.terminal.console import print_json, progress_bar, say
-from pisr_cli.terminal.options import Json, NetworkOptions, grouped
+from pisr_cli.terminal.options import Json, NetworkOptions, grouped, to_write
 from pisr_core.errors import DataError
 
 
@@ -18,7 +18,7 @@ def predict(
     paths: Annotated[
         list[str], typer.Argument(help="Images, videos, folders or patterns such as 'photos/*.jpg'.", metavar="PATH…")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the results.", metavar="DIR")],
+    out: Annotated[Path, to_write("Folder for the results.")],
     network: NetworkOptions,
     batch_size: Annotated[
         int, typer.Option(help="Most neighbouring images of one size that the network sees at once.", min=1)

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from pisr_cli.terminal.checkpoints import fetch
 from pisr_cli.terminal.console import messages, print_json, results, say, score_table
-from pisr_cli.terminal.options import MODEL_NAMES, Data, Json, Parallel, Settings, Steps, grouped, with_steps
+from pisr_cli.terminal.options import MODEL_NAMES, Data, Json, Parallel, Settings, Steps, grouped, to_write, with_steps
 from pisr_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def study(
     ] = None,
     parallel: Parallel = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda:1 …; else the GPUs in turn, or the CPU.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the study; else studies/PRESET.", metavar="DIR")] = None,
+    out: Annotated[Path | None, to_write("Folder of the study; else studies/PRESET.")] = None,
     as_json: Json = False,
 ) -> None:
     """Train variants with several seeds and compare them (Table 5).

@@ -11,7 +11,7 @@ import typer
 
 from pisr_cli.terminal.checkpoints import fetched
 from pisr_cli.terminal.console import print_json, progress_bar, say
-from pisr_cli.terminal.options import MODEL_NAMES, Categories, Device, Json, grouped
+from pisr_cli.terminal.options import MODEL_NAMES, Categories, Device, Json, grouped, to_write
 from pisr_core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def visualize_heatmaps(
     paths: Annotated[
         list[str], typer.Argument(help="Images, folders or patterns such as 'photos/*.jpg'.", metavar="PATH…")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the pictures and index.html.", metavar="DIR")],
+    out: Annotated[Path, to_write("Folder for the pictures and index.html.")],
     *,
     checkpoint: Annotated[
         list[Path] | None,

@@ -11,7 +11,7 @@ import typer
 from pisr_cli.eval.outcome import Outcome, deliver
 from pisr_cli.eval.subject import SubjectOptions, evaluate_model, load_subject
 from pisr_cli.terminal.console import progress_bar
-from pisr_cli.terminal.options import Json, NetworkOptions, grouped
+from pisr_cli.terminal.options import Json, NetworkOptions, grouped, to_write
 from pisr_core.config import check_choice
 from pisr_core.errors import ConfigError
 
@@ -49,9 +49,7 @@ class ResultOptions:
             metavar="PATH",
         ),
     ] = None
-    out: Annotated[
-        Path | None, typer.Option(help="Write scores.json, per_class.csv and report.html there.", metavar="DIR")
-    ] = None
+    out: Annotated[Path | None, to_write("Write scores.json, per_class.csv and report.html there.")] = None
     compare: Annotated[bool, typer.Option("--compare", help="Show the paper's rows beside.")] = False
     submission: Annotated[
         Path | None,

@@ -13,6 +13,7 @@ import typer
 from typer.models import ParameterInfo
 
 from pisr_cli.terminal.checkpoints import fetched
+from pisr_core.runtime.obstacles import check_writable
 
 if TYPE_CHECKING:
     import torch
@@ -50,6 +51,19 @@ Settings = Annotated[
     typer.Option("--set", help="Change a setting, such as train.lr=0.001. Repeatable.", metavar="KEY=VALUE"),
 ]
 Steps = Annotated[int | None, typer.Option(help="The same as --set train.steps=N.", metavar="N")]
+
+
+def to_write(description: str, metavar: str = "DIR") -> Any:
+    """An option that names the folder, or the file, for results: what is in its way is told before the work."""
+
+    def check(path: Path | None) -> Path | None:
+        if path is not None:
+            check_writable(path, folder=metavar == "DIR")
+        return path
+
+    return typer.Option(help=description, metavar=metavar, callback=check)
+
+
 Parallel = Annotated[
     int | None, typer.Option(min=1, help="Runs at once; else one for each GPU, or for every two cores.", metavar="N")
 ]

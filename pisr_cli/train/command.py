@@ -12,7 +12,7 @@ import typer
 
 from pisr_cli.terminal.checkpoints import fetch
 from pisr_cli.terminal.console import RUNS, messages, print_json, say
-from pisr_cli.terminal.options import MODEL_NAMES, Data, Device, Json, Settings, Steps, grouped, with_steps
+from pisr_cli.terminal.options import MODEL_NAMES, Data, Device, Json, Settings, Steps, grouped, to_write, with_steps
 from pisr_cli.train.dry_run import memory_text, report_dry_run
 from pisr_core.config import Config
 from pisr_core.errors import ConfigError, TrainingError
@@ -47,7 +47,7 @@ class RunOptions:
     """Where a run lies and what it starts from."""
 
     data: Data = None
-    out: Annotated[Path | None, typer.Option(help="Folder of the run; else runs/NAME.", metavar="DIR")] = None
+    out: Annotated[Path | None, to_write("Folder of the run; else runs/NAME.")] = None
     weights: Annotated[
         Path | None,
         typer.Option(help=f"Start from this model: {MODEL_NAMES}. Classes are matched by name.", metavar="MODEL"),

@@ -33,6 +33,24 @@ def unwritable(path: Path, error: OSError) -> OutputError:
     return OutputError(f"{path}: cannot be written ({reason}). {cure}.")
 
 
+def check_writable(path: Path, folder: bool) -> None:
+    """Finds before the work what would be in the way of its results.
+
+    Args:
+        path: where they are to go.
+        folder: whether that is to be a folder.
+
+    Raises:
+        OutputError: a file stands where a folder should be, or the nearest folder that is there cannot be written.
+    """
+    if _file_in_the_way(path if folder else path.parent):
+        raise unwritable(path, NotADirectoryError(errno.ENOTDIR, ""))
+    nearest = next(part for part in (path.absolute(), *path.absolute().parents) if part.is_dir())
+    if not os.access(nearest, os.W_OK):
+        read_only = os.statvfs(nearest).f_flag & os.ST_RDONLY
+        raise unwritable(path, OSError(errno.EROFS if read_only else errno.EACCES, ""))
+
+
 def obstacle(path: Path, error: OSError) -> tuple[str, str] | None:
     """The reason for an error and its cure, `None` where it is nothing that a user could mend.
 

@@ -26,3 +26,24 @@ def test_known_exceptions_become_exit_codes(error, code, message, capsys):
 def test_bugs_keep_their_traceback(error):
     with pytest.raises(type(error)), exit_codes():
         raise error
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("train", "--preset", "scenes-pdl-r18", "--out", "taken"),
+        ("predict", "x.png", "--out", "taken/below"),
+        ("export", "--out", "taken/model.onnx"),
+        ("ablate-k", "--range", "10..20", "--out", "taken"),
+        ("study", "--preset", "scenes-pdl-r18", "--out", "taken"),
+        ("visualize-heatmaps", "x.png", "--out", "taken"),
+        ("eval", "--out", "taken"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_what_is_in_the_way_of_results_is_told_before_the_work(pisr, tmp_path, command):
+    (tmp_path / "taken").touch()
+    code, out, err = pisr(*command)
+    assert (code, out) == (2, "")
+    reason = "taken is a file, not a folder"
+    assert err == f"error: {command[-1]}: cannot be written ({reason}). Move it away or choose another folder.\n"

@@ -1,0 +1,69 @@
+"""Where a shell limits the memory that a process may address, large libraries may end it: they are tried elsewhere."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.abc import MetaPathFinder
+from types import ModuleType
+from typing import Never
+
+from pisr_core.errors import DeviceError
+
+LARGE = ("numpy", "cv2", "scipy.linalg", "torch")
+
+LONGEST = 60
+"""Seconds that one may take: without memory some wait for ever."""
+
+TOO_LITTLE = ("failed to map", "annot allocate memory", "bad_alloc")
+"""In what the loader and the C++ library say."""
+
+
+def try_large_imports() -> None:
+    """From now on an import ends in a message where the memory that may be addressed is too little for it."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        sys.meta_path.insert(0, _Trial(limit))
+
+
+class _Trial(MetaPathFinder):
+    """Asked first for every module. Leaves all to the others, large ones as soon as they are known to load."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.untried = set(LARGE)
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
+        """Never finds anything.
+
+        Raises:
+            DeviceError: a module would not load.
+        """
+        if fullname not in self.untried:
+            return
+        self.untried.remove(fullname)
+        process = os.fork()
+        if process == 0:
+            _load(fullname)
+        _, status = os.waitpid(process, 0)
+        if status:
+            raise DeviceError(
+                f"out of memory while {fullname} was loaded: this shell lets a process address "
+                f"{self.limit / 2**30:.1f} GiB. Allow more (`ulimit -v unlimited`)."
+            )
+
+
+def _load(module: str) -> Never:
+    """In a process of its own: what torch's libraries do without memory is to abort."""
+    status = 0
+    signal.alarm(LONGEST)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    try:
+        import_module(module)
+    except BaseException as error:  # another one will come again, where it is seen
+        status = isinstance(error, MemoryError) or any(words in str(error) for words in TOO_LITTLE)
+    os._exit(status)
