@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from tiny_networks import LABELS, PROCESSORS, QUERIES, TINY, mask2former, swin
 
 from pisr_core import presets
-from pisr_core.data.images import pillow_to_tensor
+from pisr_core.data.image_tensors import pillow_to_tensor
 from pisr_core.data.loading import evaluation_batch
 from pisr_core.errors import CheckpointError
 from pisr_core.inference.predict import predict_sample
