@@ -22,6 +22,10 @@ class ScenesConfig:
     test_images: int = 200
     """Number of further scenes, to report on."""
 
+    def __post_init__(self) -> None:
+        check_counts(self, "data.scenes", ("size",), most=8192)
+        check_counts(self, "data.scenes", ("train_images", "val_images", "test_images"), most=100_000_000)
+
 
 @dataclass(frozen=True)
 class DataConfig:

@@ -15,7 +15,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as transform
 
-from pisr_core.config import DataConfig
+from pisr_core.config import DataConfig, check
+from pisr_core.data.images import MAX_MEGAPIXELS
 from pisr_core.errors import DataError
 from pisr_core.pixel_runs import find_runs
 from pisr_core.structures import VOID_ID, PanopticSegmentation, Sample, Segment
@@ -87,7 +88,14 @@ class Augmentation:
             size = resized_size(size, config.short_side[choice], config.max_long_side)
         low, high = config.scale
         factor = low + (high - low) * float(torch.rand(()))
-        return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+        height, width = max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+        check(
+            height * width <= MAX_MEGAPIXELS * 10**6,
+            "data.short_side, data.scale",
+            (list(config.short_side), list(config.scale)),
+            f"an image would be scaled to {height}×{width} pixels, more than {MAX_MEGAPIXELS} megapixels",
+        )
+        return height, width
 
 
 def _random_start(length: int, crop: int) -> int:

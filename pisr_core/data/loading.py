@@ -19,6 +19,7 @@ from pisr_core.config import DataConfig
 from pisr_core.data.augmentation import Augmentation, evaluation_size, pad, resize_for_eval
 from pisr_core.data.images import MAX_MEGAPIXELS
 from pisr_core.errors import ConfigError, DataError
+from pisr_core.runtime.memory import available_memory
 from pisr_core.runtime.parallel import ALONE, Process
 from pisr_core.runtime.pipeline import read_ahead
 from pisr_core.runtime.workers import PATIENCE, Work, Workers, available_cores, bounded
@@ -212,6 +213,25 @@ class Loader(Generic[Batch]):
                 yield batch
 
 
+def check_batch_fits(images: int, size: tuple[int, int], settings: str) -> None:
+    """Refuses what a slip of a key makes so large that the machine would stand still.
+
+    Args:
+        images: of a batch.
+        size: (H, W) of each in pixels.
+        settings: that decide both, with their values.
+
+    Raises:
+        ConfigError: the batch's images alone need more memory than there is.
+    """
+    needed, free = 3 * images * size[0] * size[1], available_memory()
+    if free is not None and needed > free:
+        raise ConfigError(
+            f"{settings}: a batch's images alone take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory "
+            "are free. Make one of them smaller."
+        )
+
+
 def _pinned(batch: Batch) -> Batch:
     return batch.pin_memory()
 
@@ -228,6 +248,9 @@ def training_loader(
         device: where the batches will go.
         patience: seconds that an image may take.
     """
+    crop = dataset.augmentation.config.crop
+    images = sampler.batch_size // (sampler.process.world_size * sampler.accumulate)
+    check_batch_fits(images, crop, f"train.batch_size = {sampler.batch_size}, data.crop = {list(crop)}")
     return Loader(Work(sampler, dataset.__getitem__, collate), dataset.file_name, workers, patience, device)
 
 
@@ -257,7 +280,11 @@ def evaluation_loader(
         limit: read the first so many images, 0 for all.
     """
     count = min(limit, len(dataset)) if limit else len(dataset)
-    batches = same_size_batches([evaluation_size(dataset.size(i), config) for i in range(count)], batch_size)
+    sizes = [evaluation_size(dataset.size(i), config) for i in range(count)]
+    batches = same_size_batches(sizes, batch_size)
+    if batches:
+        largest = max(batches, key=lambda batch: len(batch) * sizes[batch[0]][0] * sizes[batch[0]][1])
+        check_batch_fits(len(largest), sizes[largest[0]], f"evaluating {len(largest)} images at once")
 
     prepare = partial(evaluation_batch, config=config, size_divisor=size_divisor)
     mine = batches[process.rank :: process.world_size]

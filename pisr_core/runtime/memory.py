@@ -9,6 +9,24 @@ from pathlib import Path
 
 import torch
 
+CONTROL_GROUPS = (
+    ("/sys/fs/cgroup", "memory.max", "memory.current"),
+    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
+"""Where a container reads its limit and what it uses; of the two versions one is there."""
+
+
+def available_memory() -> int | None:
+    """Bytes that this process may still take before the system ends something; `None` where nobody tells."""
+    left = []
+    if (meminfo := Path("/proc/meminfo")).exists():
+        left += [1024 * int(line.split()[1]) for line in meminfo.read_text().splitlines() if "MemAvailable" in line]
+    for group, limit, used in CONTROL_GROUPS:
+        numbers = [Path(group, name).read_text().strip() for name in (limit, used) if Path(group, name).exists()]
+        if len(numbers) == 2 and all(map(str.isdecimal, numbers)):  # "max" is no limit
+            left.append(int(numbers[0]) - int(numbers[1]))
+    return min(left, default=None)
+
 
 @dataclass(frozen=True)
 class TrainingMemory:

@@ -1,10 +1,11 @@
 import os
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
 
-from pisr_core.config import DataConfig, TargetConfig
+from pisr_core.config import DataConfig, ScenesConfig, TargetConfig
 from pisr_core.data import build_dataset, loading
 from pisr_core.data.augmentation import MEAN_COLOR, Augmentation
 from pisr_core.data.loading import (
@@ -157,3 +158,27 @@ def test_worker_count(monkeypatch):
     assert worker_count(-1) == 0
     with pytest.raises(ConfigError, match="data.workers = -2"):
         worker_count(-2)
+
+
+def test_a_batch_beyond_the_memory_is_refused_before_anything_is_read(custom_root):
+    wanted = r"train.batch_size = 1000000000, data.crop = \[16, 16\]: .* take 715\.3 GiB, and .* are free"
+    with pytest.raises(ConfigError, match=wanted):
+        training_loader(views(custom_root), StepSampler(5, 10**9, 1, 0), 0, CPU)
+    dataset = build_dataset(CONFIG, "val", custom_root)
+    with pytest.raises(ConfigError, match=r"evaluating 2 images at once: .* GiB"):
+        evaluation_loader(dataset, replace(CONFIG, eval_short_side=10**6), 2)
+
+
+def test_a_scale_that_makes_huge_images_is_refused(custom_root):
+    config = replace(CONFIG, scale=(1000.0, 1000.0))
+    sample = build_dataset(config, "train", custom_root)[0]
+    with pytest.raises(ConfigError, match=r"data.scale = .*would be scaled to \d{5}×\d{5} pixels, more than 178 mega"):
+        Augmentation(config)(sample, seed=0)
+
+
+@pytest.mark.parametrize(
+    "slip", [{"size": (128_000, 128)}, {"size": (0, 128)}, {"train_images": 10**12}, {"val_images": 0}]
+)
+def test_scenes_of_no_or_any_size_are_refused(slip):
+    with pytest.raises(ConfigError, match=f"data.scenes.{next(iter(slip))} = .*at least 1, at most"):
+        ScenesConfig(**slip)

@@ -54,3 +54,13 @@ def test_nobody_knows(monkeypatch):
     meter.step_done()
     meter.step_done()
     assert meter.result() is None
+
+
+def test_memory_is_what_the_machine_and_the_container_leave(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "CONTROL_GROUPS", [(tmp_path, "max", "used")])
+    machine = module.available_memory()
+    (tmp_path / "used").write_text("300\n")
+    (tmp_path / "max").write_text("max\n")
+    assert machine is None or 0.5 * machine < module.available_memory() < 2 * machine
+    (tmp_path / "max").write_text("1000\n")
+    assert module.available_memory() == 700
