@@ -17,6 +17,9 @@ T = TypeVar("T")
 
 CURE = "Mend the file or export it again in COCO panoptic format."
 
+LONG_LISTS = ("images", "annotations")
+"""Of COCO's formats."""
+
 BYTES_AT_ONCE = 2**20
 """Of a text that is looked through."""
 
@@ -75,7 +78,7 @@ class JsonList(Sequence[Any]):
 
 
 def load_json_lists(path: Path, parse_constant: Callable[[str], Any] | None = None) -> Any:
-    """As `load_json`, but the lists that lie in the file's outermost object are `JsonList`s.
+    """As `load_json`, but the lists of the file's outermost object that `LONG_LISTS` names are `JsonList`s.
 
     What is no such object, or holds what JSON does not have (NaN), comes as `load_json` gives it.
 
@@ -86,7 +89,7 @@ def load_json_lists(path: Path, parse_constant: Callable[[str], Any] | None = No
         text = _mapped(path)
         _check_utf8(text)
         members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-        return {name: _member(member) for name, member in members.items()}
+        return {name: _member(name, member) for name, member in members.items()}
     except (OSError, ValueError, RecursionError, msgspec.DecodeError):
         return load_json(path, parse_constant)
 
@@ -106,8 +109,8 @@ def _check_utf8(text: memoryview) -> None:
     decoder.decode(b"", final=True)
 
 
-def _member(text: msgspec.Raw) -> Any:
-    if memoryview(text)[:1] == b"[":
+def _member(name: str, text: msgspec.Raw) -> Any:
+    if name in LONG_LISTS and memoryview(text)[:1] == b"[":
         return JsonList(msgspec.json.decode(text, type=list[msgspec.Raw]))
     return _decoded(text)
 

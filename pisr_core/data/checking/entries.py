@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import marshal
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from pisr_core.data.coco_json import (
     parse_segment,
 )
 from pisr_core.data.coco_tables import ImageRecord
-from pisr_core.data.json_files import CURE, load_json
+from pisr_core.data.json_files import CURE, JsonList, load_json_lists
 from pisr_core.errors import DataError
 from pisr_core.structures import MOST_CLASSES, Category
 
@@ -33,15 +34,38 @@ class AnnotationEntry:
         position: in the JSON's list.
         image_id: of its image.
         file_name: the PNG's path in its folder.
-        infos: the usable entries of its `segments_info`, as they are in the JSON.
-        listed_ids: the segment ids of all of them, usable or not.
+        packed: its `infos`; so many dictionaries would take ten times the memory of the file.
+        unusable_ids: the segment ids of the other entries.
     """
 
     position: int
     image_id: int | str
     file_name: str
-    infos: tuple[dict[str, Any], ...]
-    listed_ids: frozenset[int]
+    packed: bytes
+    unusable_ids: frozenset[int]
+
+    @classmethod
+    def of(
+        cls,
+        position: int,
+        image_id: int | str,
+        file_name: str,
+        infos: Sequence[dict[str, Any]],
+        listed_ids: Iterable[int],
+    ) -> AnnotationEntry:
+        """From the usable entries of `segments_info` and the ids of all of them."""
+        unusable = frozenset(listed_ids).difference(info["id"] for info in infos)
+        return cls(position, image_id, file_name, marshal.dumps(tuple(infos)), unusable)
+
+    @property
+    def infos(self) -> tuple[dict[str, Any], ...]:
+        """The usable entries of its `segments_info`, as they are in the JSON."""
+        return marshal.loads(self.packed)
+
+    @property
+    def listed_ids(self) -> frozenset[int]:
+        """The segment ids of all entries, usable or not."""
+        return self.unusable_ids.union(info["id"] for info in self.infos)
 
 
 class PanopticEntries:
@@ -84,12 +108,12 @@ class PanopticEntries:
             return float(name)
 
         try:
-            self.content = load_json(path, odd_number)
+            self.content = load_json_lists(path, odd_number)
         except DataError as error:
             self._add(Kind.JSON_BROKEN, str(error).removeprefix(f"{path}: "))
             return
         for key in ("categories", "images", "annotations"):
-            if not isinstance(self.content, dict) or not isinstance(self.content.get(key), list):
+            if not isinstance(self.content, dict) or not isinstance(self.content.get(key), list | JsonList):
                 self._add(Kind.JSON_BROKEN, f"its list '{key}' is missing")
         if self.findings:
             return
@@ -197,7 +221,7 @@ class PanopticEntries:
                 self._add_broken(frame_error, "annotations", position, entry)
                 return None
         listed = (info["id"] for info in entry["segments_info"] if isinstance(info, dict) and _is_id(info))
-        return AnnotationEntry(position, image_id, record.file_name, tuple(infos), frozenset(listed))
+        return AnnotationEntry.of(position, image_id, record.file_name, infos, listed)
 
     def _usable_segments(self, entry: dict[str, Any], position: int) -> list[dict[str, Any]]:
         usable: dict[int, dict[str, Any]] = {}

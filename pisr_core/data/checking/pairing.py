@@ -71,16 +71,17 @@ class SplitPairs:
     def diagnose(self, workers: int) -> None:
         """Looks into a few PNGs, and where most of these have one fault in common, reads all accordingly."""
         annotations = self.entries.annotations
-        infos = {image_id: annotation.infos for image_id, annotation in annotations.items() if annotation.infos}
-        looked_at = spread_over(list(infos), FIRST_LOOK)
+        filled = [image_id for image_id, annotation in annotations.items() if annotation.infos]
+        looked_at = spread_over(filled, FIRST_LOOK)
         shapes = {i: of_png for i in looked_at if (of_png := _measured(self.pngs[i])) is not None}
+        infos = {image_id: annotations[image_id].infos for image_id in shapes}
         if 2 * sum(not fits(of_png, infos[i]) for i, of_png in shapes.items()) <= len(shapes):
             return
         if explained := find_reading([(of_png, infos[i]) for i, of_png in shapes.items()]):
             self.reading, count = explained
             self._add_shared(self.reading.kind, self.reading.meaning, count, len(shapes))
             return
-        owners = Owners(infos)
+        owners = Owners((image_id, annotations[image_id].infos) for image_id in filled)
         strange = sum(owners.of(of_png) not in (None, i) for i, of_png in shapes.items())
         if 2 * strange > len(shapes):
             self._add_shared(Kind.PNG_EXCHANGED, "their segments are those of other images", strange, len(shapes))

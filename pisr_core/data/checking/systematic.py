@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,12 +130,12 @@ class Owners:
     """Finds the annotation that a PNG belongs to by what it holds, whatever its name says.
 
     Args:
-        annotations: the segments that the JSON lists, by image id.
+        annotations: image ids, and the segments that the JSON lists of each.
     """
 
-    def __init__(self, annotations: Mapping[int | str, Infos]) -> None:
+    def __init__(self, annotations: Iterable[tuple[int | str, Infos]]) -> None:
         self._owner: dict[int, int | str | None] = {}
-        for image_id, infos in annotations.items():
+        for image_id, infos in annotations:
             for key in _keys(_listed_areas(infos, "id")):
                 self._owner[key] = None if key in self._owner else image_id
 

@@ -182,7 +182,7 @@ def test_boxes_may_be_a_pixel_off(tmp_path):
 
     def found(box, area=8):
         info = {"id": 9, "category_id": 1, "area": area, "bbox": box}
-        return kinds(inspect_pair(pair(tmp_path, (4, 8), AnnotationEntry(0, 1, "a.png", (info,), frozenset({9})))))
+        return kinds(inspect_pair(pair(tmp_path, (4, 8), AnnotationEntry.of(0, 1, "a.png", (info,), {9}))))
 
     assert found([2, 1, 4, 2]) == found([2, 1, 3.0, 1]) == []
     assert found([2, 1, 6, 2]) == found([2, 1, 4]) == found("box") == [Kind.BOX_WRONG]
