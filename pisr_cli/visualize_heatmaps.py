@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from pisr_core.figures.annotations import Annotations
+    from pisr_core.figures.picture_pages import PictureReport
     from pisr_core.models import PanopticModel
 
 
@@ -98,6 +99,10 @@ def visualize_heatmaps(
             report = compare_models(models, paths, out, chosen, annotations, progress)
         else:
             report = draw_heatmaps(models, paths, out, chosen, class_ or (), annotations, progress)
+    _show(report, as_json)
+
+
+def _show(report: PictureReport, as_json: bool) -> None:
     if as_json:
         paths_of = {"images": list(map(str, report.images)), "pictures": list(map(str, report.pictures))}
         print_json({"page": str(report.page), **paths_of, "failed": report.failed})

@@ -54,6 +54,10 @@ class Predicted:
     panoptic: PanopticSegmentation
     entry: ReservedImage
 
+    def pixels(self) -> int:
+        """Of the map."""
+        return self.panoptic.ids.size
+
 
 @dataclass(frozen=True)
 class Written:

@@ -76,46 +76,61 @@ def predict(
     files, failed = find_images(paths, exclude=out, suffixes=IMAGE_SUFFIXES | VIDEO_SUFFIXES)
     if not files:
         raise DataError("\n".join(failed) or "no images to predict. Name images, folders or patterns.")
+    inputs = Inputs(files, distinct_names(files))
+    tally = _Tally(inputs, progress)
+    threads = min(os.cpu_count() or 1, MOST_THREADS)
     pictures = [path for path in files if path.suffix.lower() not in VIDEO_SUFFIXES]
     data = with_value_range(model.config.data, pictures)
-    inputs = Inputs(files, distinct_names(files))
-    written: list[PredictedImage] = []
-    skipped: list[str] = []
+    read = partial(prepare, config=data, size_divisor=model.size_divisor, max_side=max_side)
 
-    def count() -> None:
-        if progress is not None:
-            progress(len(written) + len(skipped), inputs.total)
-
-    def predicted() -> Iterator[Predicted]:
-        read = partial(prepare, config=data, size_divisor=model.size_divisor, max_side=max_side)
+    writer = PredictionWriter(out, model.categories)
+    with writer, worker_pool(threads) as pool, inference(model):
         ahead = mapped_ahead(read, inputs, pool, threads + batch_size, Input.pixels, WAITING_PIXELS)
-        for item, panoptic in _panoptic_maps(model, ahead, device, batch_size):
+        maps = tally.readable(_panoptic_maps(model, ahead, device, batch_size), writer)
+        written = mapped_ahead(writer.write_files, maps, pool, threads, Predicted.pixels, WAITING_PIXELS)
+        with closing(with_films(written)) as images:
+            for image in images:
+                tally.add(image)
+    tally.close()
+    return PredictionReport(tuple(tally.written), tuple(failed + tally.skipped))
+
+
+class _Tally:
+    """What became of the inputs so far, and who is told."""
+
+    def __init__(self, inputs: Inputs, progress: Callable[[int, int], None] | None) -> None:
+        self.inputs = inputs
+        self.written: list[PredictedImage] = []
+        self.skipped: list[str] = []
+        self._progress = progress
+
+    def readable(
+        self, maps: Iterable[tuple[Prepared, PanopticSegmentation | None]], writer: PredictionWriter
+    ) -> Iterator[Predicted]:
+        """The images that have a map, each with its place in the JSON; the others are counted as skipped."""
+        for item, panoptic in maps:
             if panoptic is None:
-                skipped.append(item.error)
-                count()
+                self.skipped.append(item.error)
+                self._tell()
             else:
                 entry = writer.reserve(item.input.number, item.input.name)
                 yield Predicted(item.input, item.sample, panoptic, entry)
 
-    def pixels(image: Predicted) -> int:
-        return image.panoptic.ids.size
+    def add(self, image: PredictedImage) -> None:
+        """One more is written."""
+        self.written.append(image)
+        self._tell()
 
-    writer = PredictionWriter(out, model.categories)
-    write = writer.write_files
-    threads = min(os.cpu_count() or 1, MOST_THREADS)
-    with (
-        writer,
-        worker_pool(threads) as pool,
-        inference(model),
-        closing(with_films(mapped_ahead(write, predicted(), pool, threads, pixels, WAITING_PIXELS))) as images,
-    ):
-        for image in images:
-            written.append(image)
-            count()
-    if len(written) + len(skipped) < inputs.total:  # a film announced more frames than it has
-        inputs.total = len(written) + len(skipped)
-        count()
-    return PredictionReport(tuple(written), tuple(failed + skipped))
+    def close(self) -> None:
+        """No more will come; a film may have announced more frames than it has."""
+        done = len(self.written) + len(self.skipped)
+        if done < self.inputs.total:
+            self.inputs.total = done
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._progress is not None:
+            self._progress(len(self.written) + len(self.skipped), self.inputs.total)
 
 
 def _panoptic_maps(

@@ -126,26 +126,59 @@ def check_data(
     if mend_into is not None:
         _check_mendable(sources, limit, quick, mend_into)
     start = time.perf_counter()
-    splits = [PanopticEntries(source.paths.json_path, source.name) for source in sources]
-    statistics = DatasetStatistics({k: c for entries in reversed(splits) for k, c in entries.categories.items()})
-    findings: list[Finding] = list(differing_categories(splits))
-    paired = [SplitPairs(source, entries) for source, entries in zip(sources, splits, strict=True)]
+    splits = [SplitPairs(source, PanopticEntries(source.paths.json_path, source.name)) for source in sources]
+    findings = list(differing_categories([split.entries for split in splits]))
     pairs: list[Pair] = []
-    for split in paired:
-        findings += split.entries.findings
-        findings += label_findings(split.entries, split.source.paths.png_dir)
-        findings += unannotated_images(split)
-        gaps = list(missing_folders(split.source))
-        findings += gaps
-        if not gaps:
+    for split in splits:
+        findings += _structural_findings(split)
+        if not any(missing_folders(split.source)):
             if not quick:
                 split.diagnose(workers)
             findings += split.findings
             pairs += split.pairs(limit, quick)
-    findings += extra_files(paired)
+    findings += extra_files(splits)
 
+    categories = {k: c for split in reversed(splits) for k, c in split.entries.categories.items()}
+    statistics = DatasetStatistics(categories)
+    kept: dict[int, Inspection] = {}
+    for pair, inspection in _inspected(pairs, findings, statistics, workers, progress):
+        if mend_into is not None:  # of COCO's size, all would take much memory
+            kept[pair.position] = inspection
+    changes, mended_pngs = None, None
+    if mend_into is not None:
+        mender = Mender(splits[0].entries, findings, kept, splits[0].names)
+        mended_pngs = _write_mended(mender, splits[0], mend_into, workers)
+        changes = mender.changes
+    order = {kind: position for position, kind in enumerate(Kind)}
+    return CheckReport(
+        tuple(sources),
+        tuple(sorted(findings, key=lambda finding: order[finding.kind])),
+        None if quick else statistics,
+        () if quick else suggest_settings(statistics, [pair.image_path for pair in pairs]),
+        len(pairs),
+        time.perf_counter() - start,
+        changes,
+        mended_pngs,
+    )
+
+
+def _structural_findings(split: SplitPairs) -> Iterator[Finding]:
+    """What the JSON and the folders alone say."""
+    yield from split.entries.findings
+    yield from label_findings(split.entries, split.source.paths.png_dir)
+    yield from unannotated_images(split)
+    yield from missing_folders(split.source)
+
+
+def _inspected(
+    pairs: Sequence[Pair],
+    findings: list[Finding],
+    statistics: DatasetStatistics,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[tuple[Pair, Inspection]]:
+    """Looks at all images and PNGs, and adds what is found and counted."""
     copies = Copies()
-    inspections: dict[int, Inspection] = {}
     alone = len(pairs) <= FEW_IMAGES
     seen = parallel_map(inspect_pair, pairs, 1 if alone else workers, lambda pair: str(pair.image_path))
     for done, (pair, inspection) in enumerate(zip(pairs, seen, strict=True), start=1):
@@ -155,30 +188,9 @@ def check_data(
             findings += [copy] if copy else []
         if inspection.shapes is not None and pair.annotation is not None:
             statistics.add(pair.annotation.infos, inspection.shapes)
-        if mend_into is not None:
-            inspections[pair.position] = inspection
+        yield pair, inspection
         if progress is not None:
             progress(done, len(pairs))
-
-    changes, mended_pngs = None, None
-    if mend_into is not None:
-        mender = Mender(splits[0], findings, inspections, paired[0].names)
-        mended_pngs = _write_mended(mender, paired[0], mend_into, workers)
-        changes = mender.changes
-    order = {kind: position for position, kind in enumerate(Kind)}
-    findings.sort(key=lambda finding: order[finding.kind])
-    settings = () if quick else suggest_settings(statistics, [pair.image_path for pair in pairs])
-    seconds = time.perf_counter() - start
-    return CheckReport(
-        tuple(sources),
-        tuple(findings),
-        None if quick else statistics,
-        settings,
-        len(pairs),
-        seconds,
-        changes,
-        mended_pngs,
-    )
 
 
 def unannotated_images(split: SplitPairs) -> Iterator[Finding]:
