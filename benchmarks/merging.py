@@ -22,8 +22,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pisr_core.models.boxes.instances import paste_masks
-from pisr_core.models.boxes.merging import Placed, merge_fpn, placement
-from pisr_core.models.center_offset.merging import LABEL_DIVISOR, VOID, panoptic_labels
+from pisr_core.models.boxes.merging import Placed, confident_first, merge_fpn, placement
+from pisr_core.models.center_offset.grouping import LABEL_DIVISOR
+from pisr_core.models.center_offset.merging import panoptic_labels
+from pisr_core.models.exportable import VOID
 from pisr_core.runtime.device import choose_device
 from pisr_core.runtime.memory import PeakMemory
 
@@ -69,18 +71,19 @@ def compare_boxes(size: tuple[int, int], instances: int, device: torch.device, r
     rng = torch.Generator().manual_seed(0)
     corners, sides = torch.rand(instances, 2, generator=rng), 0.1 + 0.5 * torch.rand(instances, 2, generator=rng)
     limits = torch.tensor(size[::-1])
-    boxes = torch.cat((corners * (1 - sides) * limits, (corners * (1 - sides) + sides) * limits), dim=1).to(device)
+    boxes = torch.cat((corners * (1 - sides) * limits, (corners * (1 - sides) + sides) * limits), dim=1)
     masks = torch.rand(instances, 28, 28, generator=rng).to(device) ** 0.5
-    scores, semantic = torch.rand(instances, generator=rng).to(device), torch.ones(size, dtype=torch.int64).to(device)
+    order = confident_first(torch.rand(instances, generator=rng), 0.0)
+    semantic = torch.ones(size, dtype=torch.int64).to(device)
 
     def merge(place: Callable[[int], Placed]) -> Tensor:
-        return merge_fpn(semantic, place, scores, overlap=0.5, stuff_area=4096, score_threshold=0.0)[0]
+        return merge_fpn(semantic, map(place, order), labels=2, overlap=0.5, stuff_area=4096)[0]
 
     def windows() -> Tensor:
         return merge(placement(masks, boxes, size, size))
 
     def whole() -> Tensor:
-        pasted = paste_masks(masks, boxes, size) >= 0.5
+        pasted = paste_masks(masks, boxes.to(device), size) >= 0.5
         return merge(lambda index: ((slice(0, size[0]), slice(0, size[1])), pasted[index]))
 
     (ours, times, memory), (theirs, slow, table) = (measured(work, device, runs) for work in (windows, whole))

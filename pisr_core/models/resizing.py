@@ -88,12 +88,14 @@ def _resized_rows(
     output_size: tuple[int, int],
 ) -> Float[Tensor, "c rows W"]:
     """Rows of maps at another size; `F.interpolate` cannot start at a fraction of a row."""
-    position = (torch.arange(start, stop) + 0.5) * (input_height / output_size[0]) - 0.5
+    scale = input_height / output_size[0]
+    # A row more on either side than are read: nobody waits for a device to say which they are.
+    first = max(int((start + 0.5) * scale - 0.5) - 1, 0)
+    source = rows_between(first, min(int((stop - 0.5) * scale - 0.5) + 3, input_height))
+    position = (torch.arange(start, stop, device=source.device) + 0.5) * scale - 0.5
     position = position.clamp(0, input_height - 1)
     above = position.long()
     below = (above + 1).clamp(max=input_height - 1)
-    first = int(above[0])
-    source = rows_between(first, int(below[-1]) + 1)
-    above, below, share = (x.to(source.device) for x in (above - first, below - first, (position - above)[:, None]))
-    rows = source[:, above].lerp(source[:, below], share.to(source.dtype))
+    share = (position - above)[:, None].to(source.dtype)
+    rows = source[:, above - first].lerp(source[:, below - first], share)
     return F.interpolate(rows[None], size=(stop - start, output_size[1]), mode="bilinear", align_corners=False)[0]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import compress
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from pisr_core.config import TrainConfig
 from pisr_core.models.compiling import Compilation
@@ -43,7 +44,7 @@ class Learner:
         # Convolutions are fastest in this layout, on the CPU as on the GPU.
         self.model = model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         # Before the model is changed in place: its copy is evaluated only.
-        self.average = _average(self.model, config.ema) if config.ema else None
+        self.average = _average(self.model) if config.ema else None
         if config.checkpointing:
             checkpoint_activations(self.model)
         self._compilation = Compilation(self.model.parts_to_compile()) if config.compile else None
@@ -119,7 +120,7 @@ class Learner:
         self._update.zero_grad()
         self.scheduler.step()
         if self.average:
-            self.average.update_parameters(self.model)
+            move_average(self.average, self.model, self.config.ema)
         return torch.zeros_like(norm) if self.accelerator.scaler else norm
 
     def evaluating(self) -> AbstractContextManager[Any]:
@@ -153,5 +154,26 @@ def random_seed(*key: int) -> int:
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
 
 
-def _average(model: nn.Module, decay: float) -> AveragedModel:
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True).eval()
+def _average(model: nn.Module) -> AveragedModel:
+    return AveragedModel(model, use_buffers=True).eval()
+
+
+@torch.no_grad()
+def move_average(average: AveragedModel, model: nn.Module, decay: float) -> None:
+    """One step of the exponential moving average; the first one takes the model's weights as they are.
+
+    Torch's own step sends its count to the device, and waits for it; and it rounds what is no floating-point number.
+
+    Args:
+        average: weights and buffers of the model, and the count of the steps.
+        model: the model after its step.
+        decay: what stays of the average.
+    """
+    ours, theirs = ([*part.parameters(), *part.buffers()] for part in (average.module, model))
+    continuous = [tensor.is_floating_point() for tensor in ours]
+    if average.n_averaged:
+        torch._foreach_lerp_(list(compress(ours, continuous)), list(compress(theirs, continuous)), 1 - decay)
+    for own, new, averaged in zip(ours, theirs, continuous, strict=True):
+        if not (averaged and average.n_averaged):
+            own.copy_(new)
+    average.n_averaged += 1

@@ -15,6 +15,7 @@ from pisr_core.config import BackboneConfig, PISRConfig
 from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.errors import ConfigError
 from pisr_core.inference.fast_model import FastModel, fold_batch_norms
+from pisr_core.inference.graphs import GraphedForward
 from pisr_core.inference.mode import inference
 from pisr_core.models import build_model
 from pisr_core.relations import PISR
@@ -109,6 +110,10 @@ def test_low_precision_is_near_and_not_equal(settings):
     model, images = build(*settings, "relation.top_k=0"), torch.rand(1, 3, 64, 64) * 255
     expected, low = forward(model, images), forward(FastModel(model, "bf16"), images).float()
     assert 1e-4 < (low - expected).std() / expected.std() < 0.05
+
+
+def test_the_cpu_records_no_graphs():
+    assert not isinstance(FastModel(build("scenes-pdl-r18"))._run, GraphedForward)
 
 
 def test_precisions_are_checked():

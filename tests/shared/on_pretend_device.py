@@ -19,7 +19,6 @@ from pisr_core.data import build_dataset
 from pisr_core.data.loading import collate, evaluation_loader
 from pisr_core.figures.heatmaps import gather_maps
 from pisr_core.inference.fast_model import FastModel
-from pisr_core.inference.large_images import predicted_maps
 from pisr_core.models import build_model
 from pisr_core.training.learner import Learner
 
@@ -58,16 +57,21 @@ def results(device, preset, *settings):
     batch = collate([(sample.image, targets(sample.panoptic), (0, i)) for i, sample in enumerate(samples)])
     learner = Learner(model, config.train, accelerator(device))
     first = learner.step(1, [batch])
-    before = pretend_device.waits
-    losses, waits = [first, learner.step(2, [batch])], pretend_device.waits - before
+    pretend_device.waits.clear()
+    losses, waits = [first, learner.step(2, [batch])], [dict(pretend_device.waits)]
     model = learner.evaluated.eval()
     images = next(iter(evaluation_loader(dataset, config.data, 2, workers=0, size_divisor=model.size_divisor, limit=2)))
+    maps, sizes = [], [sample.image.shape[1:] for sample in images.samples]
     with torch.no_grad():
-        maps = [predicted_maps(one, images, device) for one in (model, FastModel(model))]
+        for one in (model, FastModel(model)):
+            output = one(images.images.to(device, non_blocking=True))
+            pretend_device.waits.clear()
+            maps.append([result.panoptic for result in one.panoptic(output, images.input_sizes, sizes)])
+            waits.append(dict(pretend_device.waits))
     seen = gather_maps(model, samples[0], device)
     return {
         "losses": losses,
-        "waits": waits,
+        "waits": dict(zip(("step", "merging", "merging fast"), waits, strict=True)),
         "maps": [[[s.category, s.area] for s in panoptic.segments] for group in maps for panoptic in group],
         "heatmaps": [stage.classes.double().sum(dim=(1, 2)).tolist() for stage in (seen.encoded, seen.final)],
     }

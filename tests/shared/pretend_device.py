@@ -5,6 +5,10 @@ tensors would tell too, but have no values, which matching, merging and detectio
 torch for the whole process.
 """
 
+import traceback
+from collections import Counter
+from pathlib import Path
+
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -34,8 +38,9 @@ WAITING = (
     aten._unique2.default,
     aten.equal.default,
 )
-waits = 0
-"""How often a GPU would have had to finish its work first, for numbers or sizes were asked for."""
+waits: Counter[str] = Counter()
+"""How often a GPU would have had to finish its work first, for numbers or sizes were asked for, or for the CPU's memory
+was read, by the lines of the project that asked."""
 
 
 class PretendTensor(Tensor):
@@ -90,7 +95,7 @@ class _Constructors(TorchFunctionMode):
             tensor, index, *value = args
             index = tuple(map(listless, index)) if isinstance(index, tuple) else listless(index)
             if value and not isinstance(value[0], Tensor):
-                value = [torch.tensor(value[0], dtype=tensor.dtype).to(tensor.device)]
+                value = [torch.tensor(value[0], dtype=tensor.dtype).to(tensor.device, non_blocking=True)]
             args = tensor, index, *value
         return function(*args, **kwargs)
 
@@ -100,12 +105,23 @@ def listless(index):
 
 
 def count_wait(function, args, kwargs):
-    global waits
-    if not args or not isinstance(args[0], PretendTensor):
+    if not args or not isinstance(args[0], Tensor):
         return
-    leaves = kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "cpu"
-    masked = function in INDEXING and any(isinstance(i, Tensor) and i.dtype == torch.bool for i in args[1])
-    waits += function in WAITING or leaves or masked
+    there = isinstance(args[0], PretendTensor)
+    goal = None if kwargs.get("device") is None else torch.device(kwargs["device"]).type
+    indices = args[1] if there and function in INDEXING else ()
+    if (
+        (there and (function in WAITING or goal == "cpu"))
+        or (not there and goal == DEVICE.type and not kwargs.get("non_blocking"))
+        or any(isinstance(i, Tensor) and (i.dtype == torch.bool or not isinstance(i, PretendTensor)) for i in indices)
+    ):
+        waits[caller()] += 1
+
+
+def caller():
+    """The innermost line of the project that is at work."""
+    lines = [frame for frame in traceback.extract_stack() if "pisr_core" in frame.filename]
+    return f"{Path(lines[-1].filename).name}:{lines[-1].lineno}" if lines else "elsewhere"
 
 
 def computed(function, args, kwargs):

@@ -39,8 +39,17 @@ def test_another_device_gives_the_same_and_meets_no_tensor_of_the_cpu(results, n
 
 
 @pytest.mark.parametrize(
-    ("name", "waits"),
-    [("panoptic_deeplab", 1), ("ocr", 1), ("upernet", 1), ("maskformer", 2)],  # its matching is SciPy's
+    ("name", "step", "image"),
+    [
+        ("panoptic_deeplab", 1, 1),
+        ("lean", 1, 1),
+        ("ocr", 1, 1),
+        ("upernet", 1, 1),
+        ("maskformer", 2, 1),  # its matching is SciPy's
+        ("panoptic_fpn", 94, 2),  # torchvision's boxes; an image waits for their places, and for what is made of them
+    ],
 )
-def test_a_step_waits_for_the_device_no_more_often_than_it_must(results, name, waits):
-    assert results[name]["pretended"]["waits"] == waits
+def test_nothing_waits_for_the_device_more_often_than_it_must(results, name, step, image):
+    waits = results[name]["pretended"]["waits"]
+    assert sum(waits["step"].values()) <= step, waits
+    assert sum(waits["merging"].values()) <= 2 * image, waits  # of two images

@@ -63,7 +63,7 @@ def centers_to_maps(
 
 def center_instances(
     prediction: CenterOffsetPrediction,
-    thing_ids: tuple[int, ...],
+    things: Int[Tensor, " t"],
     k: int,
     radius: float,
     thing_mask: str = "binary",
@@ -73,26 +73,25 @@ def center_instances(
 
     Args:
         prediction: S, M and O of the initial heads.
-        thing_ids: positions of the thing classes.
+        things: positions of the thing classes, on the device: made of numbers here, they would keep it waiting.
         k: K.
         radius: C, cells.
         thing_mask: `binary`, cells whose most probable class is a thing; or `probability`, P(thing).
         stride: give every so-manieth cell of each row and column only.
     """
     probabilities = prediction.semantic.probabilities[..., ::stride, ::stride]
-    ids = torch.tensor(thing_ids, device=probabilities.device, dtype=torch.long)
     if thing_mask == "binary":
         # A table, for ONNX has no `isin`.
-        is_thing = probabilities.new_zeros(probabilities.shape[1]).index_fill(0, ids, 1.0)
+        is_thing = probabilities.new_zeros(probabilities.shape[1]).index_fill(0, things, 1.0)
         thing = is_thing[probabilities.argmax(dim=1)]
     else:
-        thing = probabilities[:, ids].sum(dim=1)
+        thing = probabilities[:, things].sum(dim=1)
     scores, centers = top_centers(prediction.center_heatmap, k)
     return centers_to_maps(scores, centers, prediction.offset[..., ::stride, ::stride], thing, radius, stride)
 
 
 def majority_classes(
-    instances: Float[Tensor, "k h w"], probabilities: Float[Tensor, "n h w"], things: tuple[int, ...]
+    instances: Float[Tensor, "k h w"], probabilities: Float[Tensor, "n h w"], things: Int[Tensor, " t"]
 ) -> Int[Tensor, " k"]:
     """The thing class of which each instance's map holds most, `NO_CLASS` for empty maps.
 
@@ -103,6 +102,5 @@ def majority_classes(
     """
     if not len(instances):
         return torch.zeros(0, dtype=torch.long, device=instances.device)
-    ids = torch.tensor(things, device=instances.device)
-    votes = instances.flatten(1) @ probabilities[ids].flatten(1).T
-    return ids[votes.argmax(dim=1)].where(votes.amax(dim=1) > 0, NO_CLASS)
+    votes = instances.flatten(1) @ probabilities[things].flatten(1).T
+    return things[votes.argmax(dim=1)].where(votes.amax(dim=1) > 0, NO_CLASS)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 
-from jaxtyping import Float, Shaped
+import torch
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from pisr_core.backbones import Backbone, build_backbone
@@ -37,12 +38,14 @@ class CenterOffsetModel(TwoStageModel):
 
     merges_views = True
 
+    things: Int[Tensor, " t"]
     initial_heads: CenterOffsetHeads
     final_heads: CenterOffsetHeads | None
 
     def __init__(self, config: Config, categories: Sequence[Category], backbone: Backbone | None = None) -> None:
         super().__init__(config, categories)
         self.backbone = backbone or build_backbone(config.backbone)
+        self.register_buffer("things", torch.tensor(self.thing_ids, dtype=torch.long), persistent=False)
 
     @classmethod
     def check_config(cls, config: Config) -> None:
@@ -73,7 +76,7 @@ class CenterOffsetModel(TwoStageModel):
         config = self.config.relation
         k = config.top_k if self.relation is not None and self.relation.uses_instances else 0
         stride = 1 if self.relation is None else self.relation.encoding_stride
-        return center_instances(prediction, self.thing_ids, k, config.instance_radius, config.thing_mask, stride)
+        return center_instances(prediction, self.things, k, config.instance_radius, config.thing_mask, stride)
 
     def target_generator(self) -> CenterOffsetTargetGenerator:
         """Semantic, centre and offset targets."""
@@ -98,8 +101,8 @@ class CenterOffsetModel(TwoStageModel):
 
     def stage_maps(self, prediction: CenterOffsetPrediction) -> StageMaps:
         """S, M, and the top-K centres with their maps; an instance's class is that of which its map holds most."""
-        relation, things = self.config.relation, self.thing_ids
-        k = relation.top_k if things else 0
+        relation, things = self.config.relation, self.things
+        k = relation.top_k if len(things) else 0
         probabilities = prediction.semantic.probabilities[0]
         scores, peaks = top_centers(prediction.center_heatmap, k)
         instances = center_instances(prediction, things, k, relation.instance_radius, relation.thing_mask)[0]

@@ -32,7 +32,7 @@ def mask_losses(
     labels, masks = torch.cat(targets.labels), torch.cat(targets.masks)
     with torch.autocast(labels.device.type, enabled=False):
         matches = match(predictions, targets, config)
-        count = shared_denominator(torch.tensor(float(len(labels)), device=labels.device), at_least=1)
+        count = shared_denominator(torch.full((), float(len(labels)), device=labels.device), at_least=1)
         return [
             _losses(prediction, own, labels, masks, count, config)
             for prediction, own in zip(predictions, matches, strict=True)

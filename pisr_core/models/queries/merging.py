@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from pisr_core.models.segments import segment_areas
+from pisr_core.runtime.transfer import to_host
 from pisr_core.structures import VOID_ID, PanopticResult, PanopticSegmentation, Segment, class_dtype
 
 DROPPED = -1
@@ -65,47 +67,63 @@ def merge_masks(
         thing_ids: positions of the thing classes.
         rule: what becomes a segment.
     """
-    return _merge_bands(class_logits, [mask_logits.sigmoid()], thing_ids, rule)
+    return _merged(*to_host(*_owners(class_logits, [mask_logits.sigmoid()], rule)), thing_ids=thing_ids, rule=rule)
 
 
-def _merge_bands(
-    class_logits: Float[Tensor, "q c"],
-    bands: Iterable[Float[Tensor, "q _ W"]],
+def _owners(
+    class_logits: Float[Tensor, "q c"], bands: Iterable[Float[Tensor, "q _ W"]], rule: MergingRule
+) -> tuple[Tensor, ...]:
+    """What the host makes segments of, from P(in the mask) that comes some rows at a time, from top to bottom.
+
+    Returns:
+        The query that each pixel shows, or their number for none; and of each query its class, its score, whether it
+        is confident, and the pixels that it wins, that show it, and that its own mask has.
+    """
+    scores, classes = class_logits.softmax(dim=1).max(dim=1)
+    confident = (classes != class_logits.shape[1] - 1) & (scores > rule.object_mask_threshold)
+    if class_logits.device.type == "cpu":  # others' masks need no looking at; a GPU would wait for the queries' number
+        queries = confident.nonzero().squeeze(1)
+        scores, classes, confident = scores[queries], classes[queries], confident[queries]
+    else:
+        queries = torch.arange(len(scores), device=scores.device)
+    q, whole = len(queries), torch.zeros_like(classes)
+    owners, shown = [], []
+    for band in bands:
+        if not q:
+            shown.append(torch.zeros(band.shape[1:], dtype=torch.int32))
+            continue
+        masks = band.index_select(0, queries)
+        weighted = (scores[:, None, None] * masks).masked_fill_(~confident[:, None, None], -1.0)
+        own = (weighted if rule.weighted_masks else masks) >= 0.5
+        whole += own.sum(dim=(1, 2))
+        owner = weighted.argmax(dim=0)
+        owners.append(owner.int())
+        shown.append(owner.where(own.gather(0, owner[None])[0], q).int() if rule.own_pixels else owners[-1])
+    seen = torch.cat(shown)
+    kept = segment_areas(seen, q + 1)[:q]
+    won = segment_areas(torch.cat(owners), q) if q and rule.own_pixels else kept
+    return seen, classes, scores, confident, won, kept, whole
+
+
+def _merged(
+    seen: Int[Tensor, "H W"],
+    classes: Int[Tensor, " q"],
+    scores: Float[Tensor, " q"],
+    confident: Bool[Tensor, " q"],
+    won: Int[Tensor, " q"],
+    kept: Int[Tensor, " q"],
+    whole: Int[Tensor, " q"],
+    *,
     thing_ids: tuple[int, ...],
     rule: MergingRule,
 ) -> PanopticSegmentation:
-    """`merge_masks` of P(in the mask) that comes some rows at a time, from top to bottom."""
-    scores, classes = class_logits.softmax(dim=1).max(dim=1)
-    no_object = classes == class_logits.shape[1] - 1
-    confident = (~no_object & (scores > rule.object_mask_threshold)).nonzero().squeeze(1)
-    scores, classes = scores[confident], classes[confident]
-    whole = torch.zeros_like(classes)
-    owners, insides = [], []
-    for band in bands:
-        if not len(scores):
-            owners.append(torch.zeros(band.shape[1:], dtype=torch.long))
-            continue
-        masks = band.index_select(0, confident)
-        weighted = scores[:, None, None] * masks
-        own = (weighted if rule.weighted_masks else masks) >= 0.5
-        whole += own.sum(dim=(1, 2))
-        owners.append(weighted.argmax(dim=0))
-        if rule.own_pixels:
-            insides.append(own.gather(0, owners[-1][None])[0])
-    owner = torch.cat(owners)
-    if not len(scores):
-        return PanopticSegmentation(np.full(owner.shape, VOID_ID, dtype=np.int32), ())
-    won = owner.flatten().bincount(minlength=len(scores))
-    kept = owner[torch.cat(insides)].bincount(minlength=len(scores)) if rule.own_pixels else won
+    """The panoptic map from what `_owners` gives, on the host."""
     # In double precision, for a query that keeps exactly the share stays.
-    stays = (kept > 0) & (whole > 0) & (won.double() / whole >= rule.overlap_threshold)
+    stays = confident & (kept > 0) & (whole > 0) & (won.double() / whole >= rule.overlap_threshold)
     ids, segments = _segments(
         classes.where(stays, DROPPED).tolist(), kept.tolist(), scores.tolist(), frozenset(thing_ids)
     )
-    panoptic = np.array(ids, dtype=np.int32)[owner.cpu().numpy()]
-    if rule.own_pixels:
-        panoptic[~torch.cat(insides).cpu().numpy()] = VOID_ID
-    return PanopticSegmentation(panoptic, segments)
+    return PanopticSegmentation(np.array([*ids, VOID_ID], dtype=np.int32)[seen.numpy()], segments)
 
 
 def _segments(
@@ -155,5 +173,6 @@ def mask_panoptic(
             classes.append(torch.einsum("qn,qhw->nhw", probabilities, band).argmax(dim=0).to(dtype))
             yield band
 
-    panoptic = _merge_bands(class_logits, watched(), thing_ids, rule)
-    return PanopticResult(panoptic, torch.cat(classes).cpu().numpy())
+    owners = _owners(class_logits, watched(), rule)
+    *fetched, semantic = to_host(*owners, torch.cat(classes))
+    return PanopticResult(_merged(*fetched, thing_ids=thing_ids, rule=rule), semantic.numpy())

@@ -20,7 +20,7 @@ from pisr_core.data.coco_files import id_to_rgb
 from pisr_core.data.coco_panoptic import CocoPanopticDataset
 from pisr_core.data.image_tensors import read_image
 from pisr_core.errors import ConfigError, DataError
-from pisr_core.models.center_offset.merging import find_centers
+from pisr_core.models.center_offset.grouping import find_centers
 from pisr_core.structures import Category
 
 CATEGORIES = {1: Category(1, "sky", False), 5: Category(5, "car", True), 6: Category(6, "cup", True)}

@@ -6,7 +6,7 @@ import torch
 
 from pisr_core.config import Config, FPNConfig, MergeConfig
 from pisr_core.models.boxes.instances import paste_masks
-from pisr_core.models.boxes.merging import fpn_panoptic, merge_fpn, placement, stack_instances
+from pisr_core.models.boxes.merging import confident_first, fpn_panoptic, merge_fpn, placement, stack_instances
 from pisr_core.models.boxes.structures import Detections
 from pisr_core.runtime.memory import PeakMemory
 from pisr_core.structures import IGNORE_INDEX
@@ -15,6 +15,13 @@ from pisr_core.structures import IGNORE_INDEX
 def whole(masks):
     """Placed masks whose windows are the whole image."""
     return lambda index: ((slice(0, masks.shape[1]), slice(0, masks.shape[2])), masks[index])
+
+
+def merge(semantic, place, scores, *, score_threshold, **settings):
+    """The ids, the detections that the first stand for, and the stuff labels of those that follow."""
+    order = confident_first(scores, score_threshold)
+    ids, kept, stuff = merge_fpn(semantic, map(place, order), labels=int(semantic.max()) + 1, **settings)
+    return ids, np.array(order)[kept.numpy()].tolist(), stuff.nonzero().flatten().tolist()
 
 
 def random_detections(count, size):
@@ -34,7 +41,7 @@ def test_reference_merging(parts_case):
     config = json.loads((parts_case / "fpn_merge.json").read_text())
     arrays = np.load(parts_case / "fpn_merge.npz")
     for case, expected in enumerate(config["segments_info"]):
-        ids, detections, stuff = merge_fpn(
+        ids, detections, stuff = merge(
             torch.from_numpy(arrays[f"semantic_{case}"]).long(),
             whole(torch.from_numpy(arrays[f"masks_{case}"])),
             torch.from_numpy(arrays[f"scores_{case}"]),
@@ -58,16 +65,16 @@ def test_better_instances_cover_worse_ones():
     instances = [whole(masks)(index) for index in range(4)]
     ids, kept = stack_instances(instances, (1, 8), overlap=0.5, device=masks.device)
     assert ids.tolist() == [[1, 1, 1, 1, 2, 2, 3, 3]]
-    assert kept == [0, 1, 2]
+    assert kept.tolist() == [True, True, True, False]
     ids, kept = stack_instances(instances, (1, 8), overlap=0.4, device=masks.device)
     assert ids.tolist() == [[1, 1, 1, 1, 2, 2, 2, 2]]
-    assert kept == [0, 2]
+    assert kept.tolist() == [True, False, True, False]
 
 
 def test_stuff_fills_what_instances_leave():
     semantic = torch.tensor([[0, 0, 1, 1, 1, 3]])
     masks = torch.tensor([[[False, False, True, False, False, False]], [[False] * 6], [[False] * 5 + [True]]])
-    ids, detections, stuff = merge_fpn(
+    ids, detections, stuff = merge(
         semantic, whole(masks), torch.tensor([0.9, 0.8, 0.4]), overlap=0.5, stuff_area=2, score_threshold=0.5
     )
     assert ids.tolist() == [[0, 0, 1, 2, 2, 0]]  # things without an instance and small stuff are void
@@ -91,8 +98,8 @@ def test_masks_in_windows_give_what_whole_masks_do(input_size, output_size):
         assert torch.equal(drawn, mask)
     settings = {"overlap": 0.5, "stuff_area": 9, "score_threshold": 0.2}
     semantic = torch.randint(0, 3, output_size)
-    ids, kept, stuff = merge_fpn(semantic, place, found.scores, **settings)
-    expected = merge_fpn(semantic, whole(masks), found.scores, **settings)
+    ids, kept, stuff = merge(semantic, place, found.scores, **settings)
+    expected = merge(semantic, whole(masks), found.scores, **settings)
     assert torch.equal(ids, expected[0]) and (kept, stuff) == expected[1:]
     assert 1 < len(kept) < 40
 
@@ -104,9 +111,7 @@ def test_memory_does_not_grow_with_the_number_of_detections():
     boxes = torch.rand(100, 2).mul(900).repeat(1, 2) + torch.tensor([0.0, 0.0, 90.0, 90.0])
     place = placement(torch.rand(100, 28, 28), boxes, size, size)
     memory = PeakMemory(torch.device("cpu"))
-    merge_fpn(
-        torch.zeros(size, dtype=torch.int64), place, torch.rand(100), overlap=1.0, stuff_area=1, score_threshold=0.0
-    )
+    merge(torch.zeros(size, dtype=torch.int64), place, torch.rand(100), overlap=1.0, stuff_area=1, score_threshold=0.0)
     assert memory.bytes() < 100 * 1000 * 1500 / 2  # whole masks take a byte a pixel, four before they are binary
 
 

@@ -57,8 +57,8 @@ def prediction(h=6, w=8):
 
 def test_thing_masks():
     p = prediction()
-    binary = center_instances(p, (1, 3), k=5, radius=20.0)
-    soft = center_instances(p, (1, 3), k=5, radius=20.0, thing_mask="probability")
+    binary = center_instances(p, torch.tensor([1, 3]), k=5, radius=20.0)
+    soft = center_instances(p, torch.tensor([1, 3]), k=5, radius=20.0, thing_mask="probability")
     thing = torch.isin(p.semantic.logits.argmax(1), torch.tensor([1, 3]))
     assert ((binary > 0).any(1) == thing).all()
     torch.testing.assert_close(soft * thing[:, None], binary * p.semantic.probabilities[:, [1, 3]].sum(1)[:, None])
@@ -67,19 +67,21 @@ def test_thing_masks():
 def test_gradient_is_finite_where_a_cell_points_exactly_at_its_center():
     p = prediction()
     offset = torch.zeros_like(p.offset, requires_grad=True)
-    maps = center_instances(CenterOffsetPrediction(p.semantic, p.center_heatmap, offset), (0, 1, 2, 3), 5, 8.0)
+    maps = center_instances(
+        CenterOffsetPrediction(p.semantic, p.center_heatmap, offset), torch.tensor([0, 1, 2, 3]), 5, 8.0
+    )
     maps.sum().backward()
     assert offset.grad.isfinite().all() and offset.grad.abs().sum() > 0
 
 
 def test_no_instances():
-    assert center_instances(prediction(), (1,), k=0, radius=8.0).shape == (1, 0, 6, 8)
+    assert center_instances(prediction(), torch.tensor([1]), k=0, radius=8.0).shape == (1, 0, 6, 8)
 
 
 def test_a_stride_leaves_every_so_manieth_cell():
     p = prediction()
-    whole = center_instances(p, (1, 3), k=5, radius=20.0)
-    assert torch.equal(center_instances(p, (1, 3), k=5, radius=20.0, stride=2), whole[..., ::2, ::2])
+    whole = center_instances(p, torch.tensor([1, 3]), k=5, radius=20.0)
+    assert torch.equal(center_instances(p, torch.tensor([1, 3]), k=5, radius=20.0, stride=2), whole[..., ::2, ::2])
 
 
 def test_centres_become_instances_with_their_class():

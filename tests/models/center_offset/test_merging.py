@@ -5,17 +5,12 @@ import pytest
 import torch
 
 from pisr_core.config import MergeConfig
-from pisr_core.models.center_offset import merging
-from pisr_core.models.center_offset.merging import (
-    LABEL_DIVISOR,
-    VOID,
-    Groups,
-    center_offset_panoptic,
-    find_centers,
-    nearest_centers,
-    panoptic_labels,
-)
+from pisr_core.models.center_offset import grouping
+from pisr_core.models.center_offset.fixed_grouping import fixed_centers, group_pixels_fixed
+from pisr_core.models.center_offset.grouping import LABEL_DIVISOR, find_centers, group_pixels, nearest_centers
+from pisr_core.models.center_offset.merging import center_offset_panoptic, panoptic_labels
 from pisr_core.models.center_offset.structures import CenterOffsetPrediction
+from pisr_core.models.exportable import VOID
 from pisr_core.structures import SemanticPrediction
 
 
@@ -42,7 +37,7 @@ def test_reference_merging(parts_case, record_property):
 @pytest.mark.parametrize(("count", "noise"), [(1, 0.0), (7, 2.0), (40, 30.0), (40, 300.0)])
 def test_nearest_centers_are_those_of_all_distances(monkeypatch, count, noise):
     """Wherever pixels point, the image's edges and far outside too, and whatever the chunks."""
-    monkeypatch.setattr(merging, "CPU_CHUNK", 500)
+    monkeypatch.setattr(grouping, "CPU_CHUNK", 500)
     size = (90, 130)
     centers = torch.stack([torch.randint(0, side, (count,)) for side in size], dim=1)
     points = centers[torch.randint(0, count, (3000,))].T + noise * torch.randn(2, 3000)
@@ -62,12 +57,48 @@ def test_offsets_that_are_no_numbers_do_no_harm():
     assert nearest[-1] == 1 and set(nearest.tolist()) <= {0, 1}
 
 
-def test_a_mean_over_many_pixels_is_accurate():
-    """In single precision 0.9 added 10⁷ times would grow by 1 each time in the end."""
-    groups = Groups(torch.zeros(2500, 4000, dtype=torch.long), torch.tensor([0]), torch.tensor([10**7]))
-    probability = torch.full((2500, 4000), 0.9)
-    (segment,) = merging._segmentation(groups, probability, torch.zeros(2500, 4000), ()).segments
-    assert segment.score == pytest.approx(0.9)
+def scene(count, noise, size=(120, 200), within=1.0):
+    """Class map, heatmap and offsets with centres in a part of the image; pixels point at centres, or past them."""
+    heatmap = torch.rand(size) * 0.01
+    centers = torch.stack([(torch.rand(count) * within * side).long() for side in size], dim=1)
+    heatmap[centers[:, 0], centers[:, 1]] = 0.5 + torch.rand(count) / 2
+    wanted = centers[torch.randint(0, count, (size[0] * size[1],))].T.view(2, *size)
+    y, x = torch.arange(size[0])[:, None], torch.arange(size[1])
+    offset = torch.stack((wanted[0] - y, wanted[1] - x)) + noise * torch.randn(2, *size)
+    return torch.randint(0, 4, size), heatmap, offset
+
+
+@pytest.mark.parametrize(
+    ("count", "noise", "within", "sure"),
+    [(1, 0.0, 1, True), (12, 3.0, 1, True), (60, 2.0, 1, True), (60, 2.0, 0.15, False), (9, 300.0, 1, False)],
+)
+def test_groups_of_fixed_shapes_are_those_of_all_distances_or_say_that_they_may_not_be(count, noise, within, sure):
+    torch.manual_seed(count)
+    semantic, heatmap, offset = scene(count, noise, within=within)
+    config = MergeConfig(nms_kernel=3, center_threshold=0.1, top_k=70)
+    centers = find_centers(heatmap, 0.1, 3, 70)
+    expected = group_pixels(semantic, centers, offset, (2, 3), 2000)
+    groups, exact = group_pixels_fixed(semantic, heatmap, offset, (2, 3), 4, 2000, config)
+    assert exact == sure
+    if sure:
+        assert torch.equal(groups.areas[groups.areas > 0], expected.areas[expected.areas > 0])
+        assert torch.equal(groups.labels[groups.of_pixel], expected.labels[expected.of_pixel])
+
+
+@pytest.mark.parametrize("top_k", [1, 5, 6, 300])
+def test_a_fixed_number_of_centers_begins_with_those_that_are_there(top_k):
+    _, heatmap, _ = scene(6, 0.0, (9, 20))
+    centers, present = fixed_centers(heatmap, 0.1, 3, top_k)
+    assert len(centers) == top_k and torch.equal(centers[present], find_centers(heatmap, 0.1, 3, top_k))
+    assert torch.equal(present, present.sort(descending=True).values)
+
+
+def test_without_centers_groups_of_fixed_shapes_are_classes():
+    semantic = torch.randint(0, 4, (16, 24))
+    nothing = torch.zeros(16, 24), torch.zeros(2, 16, 24)
+    groups, exact = group_pixels_fixed(semantic, *nothing, (2, 3), 4, 1, MergeConfig())
+    expected = torch.tensor([0, LABEL_DIVISOR, VOID, VOID])
+    assert exact and torch.equal(groups.labels[groups.of_pixel], expected[semantic])
 
 
 def test_centers_are_peaks_above_the_threshold():
