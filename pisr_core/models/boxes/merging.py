@@ -122,7 +122,7 @@ def fpn_panoptic(
     ids, kept, stuff, areas, mean, best_stuff = to_host(ids, kept, stuff, areas, mean, best_stuff)
     chosen = [found for found, stays in zip(order, kept.tolist(), strict=True) if stays]
     shown = stuff.nonzero().flatten().tolist()
-    classes = [thing_ids[labels[found]] for found in chosen] + [stuff_ids[label - 1] for label in shown]
+    classes = [thing_ids[label] for label in labels[chosen].tolist()] + [stuff_ids[label - 1] for label in shown]
     certainty = scores[chosen].tolist() + mean[1 + len(chosen) :].tolist()
     segments = tuple(
         Segment(number, category, area, score=score)
