@@ -32,6 +32,11 @@ def pytest_generate_tests(metafunc):
             metafunc.parametrize(fixture, cases, ids=[case.name for case in cases])
 
 
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
+
 @pytest.fixture
 def record_property(record_property):
     """pytest's own, for numbers of NumPy and torch too, which cannot be sent between processes."""

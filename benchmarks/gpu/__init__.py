@@ -1,0 +1,1 @@
+"""What `on_gpu.py` measures, in parts that run by themselves."""
