@@ -59,6 +59,9 @@ class SpeedOptions:
     )
     device: Device = None
     dtype: Annotated[str, typer.Option(help="fp32, fp16 or bf16 (autocast).")] = "fp32"
+    tf32: Annotated[
+        str, typer.Option(help="What fp32 computes in TF32 on a GPU: none, convolutions or all.", metavar="NAME")
+    ] = "convolutions"
     batch: Annotated[int, typer.Option(min=1, help="Images at once.", metavar="N")] = 1
     runs: Annotated[int, typer.Option(min=2, help="Measured runs after the warm-up.", metavar="N")] = 20
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the forward pass before it is timed.")] = False
@@ -137,7 +140,7 @@ def _device_to_time(timing: SpeedOptions) -> torch.device | None:
     device = choose_device(timing.device)
     if not (device.type == "cuda" if timing.speed is None else timing.speed):
         return None
-    check_dtype(device, timing.dtype)
+    check_dtype(device, timing.dtype, timing.tf32)
     return device
 
 
@@ -197,7 +200,14 @@ def _measure(subject: _Subject, size: tuple[int, int], device: torch.device, tim
     images = torch.randint(0, 256, (timing.batch, 3, *size), dtype=torch.uint8, device=device)
     with progress_bar(subject.name) as progress:
         return measure_speed(
-            model, images, timing.dtype, timing.compiled, timing.channels_last, timing.runs, progress=progress
+            model,
+            images,
+            timing.dtype,
+            timing.compiled,
+            timing.channels_last,
+            timing.runs,
+            progress=progress,
+            tf32=timing.tf32,
         )
 
 
@@ -287,10 +297,20 @@ def _show_speed(rows: list[_Row]) -> None:
         messages.print("The speed was not measured: --speed does, on --device.")
         return
     results.print(
-        f"{measured.device}, {measured.dtype}, batches of {measured.batch}, {measured.runs} runs on noise: median ± "
-        "half of the distance between the quartiles; random weights (no checkpoint) find hardly any instance",
+        f"{_hardware(measured)}, {measured.arithmetic}, batches of {measured.batch}, {measured.runs} runs on noise: "
+        "median ± half of the distance between the quartiles; random weights (no checkpoint) find hardly any instance",
         soft_wrap=True,
     )
+    found = {text: None for *_, speed in rows if speed is not None and speed.card for text in speed.card.warnings}
+    for text in found:
+        messages.print(f"warning: {text}; these speeds may not be what it can do.")
+
+
+def _hardware(speed: Speed) -> str:
+    """The device, and of a GPU its driver and torch."""
+    if speed.card is None:
+        return speed.device
+    return f"{speed.device}, driver {speed.card.driver or 'unknown'}, torch {speed.card.torch}"
 
 
 def _giga(operations: Operations | None) -> str:

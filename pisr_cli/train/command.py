@@ -80,7 +80,8 @@ def train(
     """Train a model.
 
     Writes config.toml, metrics.jsonl, TensorBoard events, last.safetensors and best.safetensors to DIR.
-    Ctrl-C saves the run; --resume continues it exactly. For several GPUs:
+    Ctrl-C saves the run; --resume continues it, on a CPU or with
+    --set train.deterministic=true exactly. For several GPUs:
     torchrun --nproc-per-node 8 -m pisr_cli train --preset NAME
 
     Example: pisr train --preset scenes-pdl-r18 --out runs/first

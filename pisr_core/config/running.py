@@ -118,6 +118,10 @@ class TrainConfig:
     """Limit of the gradients' norm, 0 for none."""
     precision: str = "no"
     """`no`, `fp16` or `bf16` autocast."""
+    tf32: str = "convolutions"
+    """What a GPU computes in TF32 where it would in float32: `none`, `convolutions` or `all`, matrix products too."""
+    deterministic: bool = False
+    """Take algorithms that give the same bits each time, so that a resumed run is exact on a GPU too; slower."""
     checkpointing: bool = False
     """Compute activations once more in the backward pass, in place of keeping them: less memory, more time, the same
     numbers up to rounding."""
@@ -140,6 +144,7 @@ class TrainConfig:
         check_choice("train.optimizer", self.optimizer, ("adam", "adamw", "sgd"))
         check_choice("train.schedule", self.schedule, ("poly", "cosine", "multistep", "constant"))
         check_choice("train.precision", self.precision, ("no", "fp16", "bf16"))
+        check_choice("train.tf32", self.tf32, ("none", "convolutions", "all"))
         check(self.seed >= 0, "train.seed", self.seed, "zero or more")
         for name in ("steps", "batch_size", "accumulate", "save_every", "log_every"):
             check(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "at least 1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from torch import Tensor
 from pisr_core.errors import ConfigError
 from pisr_core.inference.mode import inference
 from pisr_core.models import PanopticModel
+from pisr_core.profiling.card import Card, look_at_card
+from pisr_core.runtime.arithmetic import TF32, arithmetic, describe_arithmetic
 from pisr_core.runtime.memory import PeakMemory
 
 Result = TypeVar("Result")
@@ -64,6 +67,8 @@ class Speed:
         segments: in the panoptic map of an image, on average; merging takes longer for more.
         peak_memory: bytes that torch held at most on a GPU, weights included; on the CPU what the process grew by at
             most; `None` where nobody tells.
+        arithmetic: what convolutions and matrix products are computed in.
+        card: what else tells of a GPU's speed; `None` of other devices.
     """
 
     device: str
@@ -75,6 +80,8 @@ class Speed:
     total: Timing
     segments: float
     peak_memory: int | None
+    arithmetic: str = ""
+    card: Card | None = None
 
     @property
     def fps(self) -> float:
@@ -96,6 +103,7 @@ def measure_speed(
     runs: int = 20,
     warmup: int = 3,
     progress: Callable[[int, int], None] | None = None,
+    tf32: str = "convolutions",
 ) -> Speed:
     """Times a model on a batch of images, which lie on its device already.
 
@@ -108,12 +116,13 @@ def measure_speed(
         runs: at least two.
         warmup: runs before, which are not measured: kernels are chosen and compiled there.
         progress: called with (done, total) runs.
+        tf32: what is computed in TF32, see `arithmetic`.
 
     Raises:
         ConfigError: the device cannot compute in this type.
     """
     device = images.device
-    check_dtype(device, dtype)
+    check_dtype(device, dtype, tf32)
     if channels_last:
         model = model.to(memory_format=torch.channels_last)
         images = images.contiguous(memory_format=torch.channels_last)
@@ -121,7 +130,11 @@ def measure_speed(
     sizes = [(images.shape[2], images.shape[3])] * len(images)
     memory = PeakMemory(device)
     times: list[tuple[float, float]] = []
-    with inference(model), torch.autocast(device.type, dtype=DTYPES[dtype], enabled=DTYPES[dtype] is not None):
+    with (
+        arithmetic(tf32),
+        inference(model),
+        torch.autocast(device.type, dtype=DTYPES[dtype], enabled=DTYPES[dtype] is not None),
+    ):
         for run in range(warmup + runs):
             milliseconds, output = timed(lambda: forward(images), device)
             start = time.perf_counter()
@@ -130,22 +143,26 @@ def measure_speed(
             times.append((milliseconds, 1000 * (time.perf_counter() - start)))
             if progress is not None:
                 progress(run + 1, warmup + runs)
-    forward_times, merging_times = (list(column) for column in zip(*times[warmup:], strict=True))
-    return Speed(
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        dtype=dtype,
-        batch=len(images),
-        runs=runs,
-        forward=Timing.of(forward_times),
-        merging=Timing.of(merging_times),
-        total=Timing.of([sum(both) for both in times[warmup:]]),
-        segments=statistics.fmean(len(result.panoptic.segments) for result in maps),
-        peak_memory=memory.bytes(),
-    )
+        forward_times, merging_times = (list(column) for column in zip(*times[warmup:], strict=True))
+        return Speed(
+            device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            dtype=dtype,
+            batch=len(images),
+            runs=runs,
+            forward=Timing.of(forward_times),
+            merging=Timing.of(merging_times),
+            total=Timing.of([sum(both) for both in times[warmup:]]),
+            segments=statistics.fmean(len(result.panoptic.segments) for result in maps),
+            peak_memory=memory.bytes(),
+            arithmetic=describe_arithmetic(device, dtype),
+            card=look_at_card(device, os.getpid()),
+        )
 
 
-def check_dtype(device: torch.device, dtype: str) -> None:
-    """Raises `ConfigError` for an unknown type, or one that the device does not compute in."""
+def check_dtype(device: torch.device, dtype: str, tf32: str = "convolutions") -> None:
+    """Raises `ConfigError` for an unknown type, one that the device does not compute in, or an unknown use of TF32."""
+    if tf32 not in TF32:
+        raise ConfigError(f"tf32 {tf32!r}: choose one of {', '.join(TF32)}.")
     if dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r}: choose one of {', '.join(DTYPES)}.")
     if dtype == "fp16" and device.type == "cpu":

@@ -18,6 +18,7 @@ from pisr_core import presets
 from pisr_core.config import Config
 from pisr_core.errors import DataError, DeviceError, TrainingError
 from pisr_core.evaluation.evaluate import evaluate
+from pisr_core.runtime.arithmetic import arithmetic
 from pisr_core.runtime.atomic import written_whole
 from pisr_core.runtime.device import device_error
 from pisr_core.runtime.interruption import Stopped, StopRequest
@@ -83,6 +84,8 @@ class Trainer:
                 self._prepare_folder()
             stack.callback(self.audience.on_end)
             self.audience.on_start(self._start_record())
+            train = self.config.train
+            stack.enter_context(arithmetic(train.tf32, train.deterministic))
             stop = stack.enter_context(StopRequest())
             stack.enter_context(self._device_faults_explained())
             self._make_steps(stop, meter)

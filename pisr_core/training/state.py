@@ -32,8 +32,10 @@ FREE_SETTINGS = (
     "train.accumulate",
     "train.checkpointing",
     "train.compile",
+    "train.deterministic",
     "train.log_every",
     "train.save_every",
+    "train.tf32",
 )
 """What may change when a run resumes. Of these only `train.accumulate` changes numbers by more than rounding."""
 

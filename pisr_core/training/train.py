@@ -1,4 +1,4 @@
-"""Training runs: from a config to checkpoints, resumable to the bit on the CPU."""
+"""Training runs: from a config to checkpoints, resumable to the bit on the CPU or with `train.deterministic`."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ def train(
 ) -> TrainResult:
     """Trains a preset. Under `torchrun` all processes call it, and the first one writes.
 
-    On the CPU a resumed run ends with the same bits as an uninterrupted one, wherever it was killed.
+    On the CPU, or with `train.deterministic`, a resumed run ends with the same bits as an uninterrupted one, wherever
+    it was killed.
 
     Args:
         config: the preset.

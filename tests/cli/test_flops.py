@@ -1,7 +1,6 @@
 import json
 
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from pisr_cli.app import app, main
@@ -149,7 +148,7 @@ def test_a_mistake_is_one_message(pisr, arguments, message):
     assert code == 2 and not out and message in err and "Traceback" not in err
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.cuda
 def test_speed_on_a_gpu_is_measured_unasked(pisr):
     code, out, _ = pisr("scenes-pdl-r18", "--dtype", "fp16", "--runs", 3, "--json")
     (model,) = json.loads(out)["models"]

@@ -109,6 +109,20 @@ def test_resumed_run_is_the_uninterrupted_one(whole, tmp_path, killer):
     assert_same_run(whole, tmp_path)
 
 
+def test_a_deterministic_run_is_the_same_over_a_kill(tmp_path):
+    class Watch(TrainListener):
+        def on_step(self, record):
+            seen.append(torch.are_deterministic_algorithms_enabled())
+
+    seen, config = [], replace(CONFIG, train=replace(TRAIN, deterministic=True))
+    run(tmp_path / "whole", config, listeners=[Watch()])
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", config, listeners=[KillAt(5)])
+    run(tmp_path / "killed", config, resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+    assert seen == [True] * 8 and not torch.are_deterministic_algorithms_enabled()
+
+
 @pytest.mark.parametrize("write", range(1, 13))
 def test_killed_while_writing(whole, tmp_path, monkeypatch, write):
     """Each of a run's files in turn is written, but not yet renamed, when the process dies."""

@@ -7,6 +7,7 @@ Forward (`model.py`, the paper's Fig. 2): backbone → decoder (`deeplab_decoder
 heads (`heads.py`) → S, M and O → the top-K centres' maps I (`instances.py`) → relation → F_pan → final heads.
 `panoptic_deeplab.py` and `upernet.py` say what F is.
 
-After it: M's peaks and the pixels that point to them become segments (`merging.py`); an exported graph does the same
+After it: pixels are grouped by the peaks of M that they point to (`grouping.py`, on a GPU `fixed_grouping.py`) and
+groups become segments (`merging.py`); an exported graph does the same
 with fixed shapes (`exporting.py`), several views of an image become one (`views.py`).
 """
