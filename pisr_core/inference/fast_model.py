@@ -48,12 +48,15 @@ class FastModel(WrappedModel):
         model: the trained model; it stays as it is.
         precision: `no` for float32, `bf16` or `fp16` for autocast.
         compiled: pass the network through `torch.compile` when it first runs; each new image size costs minutes.
+        graphs: record forward passes as CUDA graphs where that can be done.
 
     Raises:
         ConfigError: an unknown precision.
     """
 
-    def __init__(self, model: PanopticModel, precision: str = "no", compiled: bool = False) -> None:
+    def __init__(
+        self, model: PanopticModel, precision: str = "no", compiled: bool = False, graphs: bool = True
+    ) -> None:
         check_precision(precision)
         super().__init__(fold_batch_norms(copy.deepcopy(model).eval()).to(memory_format=torch.channels_last))
         device = next(model.parameters()).device
@@ -62,7 +65,7 @@ class FastModel(WrappedModel):
         self.requires_grad_(False)
         self._weights_cast = self.dtype is None
         self._compilation = Compilation(self.network.parts_to_compile()) if compiled else None
-        graphs = device.type == "cuda" and self.network.fixed_shapes
+        graphs = graphs and device.type == "cuda" and self.network.fixed_shapes
         self._run = GraphedForward(self._plain_forward) if graphs else self._plain_forward
 
     def forward(self, images: Shaped[Tensor, "b 3 H W"]) -> Any:

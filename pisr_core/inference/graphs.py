@@ -89,14 +89,17 @@ def record_cuda_graph(forward: Callable[[Tensor], Any], images: Shaped[Tensor, "
     Raises:
         RuntimeError: it cannot be recorded, or memory is short.
     """
-    images, graph = images.clone(), torch.cuda.CUDAGraph()
-    side = torch.cuda.Stream(images.device)
-    side.wait_stream(torch.cuda.current_stream(images.device))
-    with torch.cuda.stream(side):  # libraries get their workspaces on the stream that they are recorded on
-        forward(images)
-    torch.cuda.current_stream(images.device).wait_stream(side)
-    with torch.cuda.graph(graph, stream=side):
-        output = forward(images)
+    with torch.inference_mode(False):  # else it could not be written to outside that mode
+        images = images.clone()
+    with torch.cuda.device(images.device):
+        graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # libraries get their workspaces on the stream that they are recorded on
+            forward(images)
+        torch.cuda.current_stream().wait_stream(side)
+        # Other threads may use the GPU meanwhile: they page-lock the memory of the next images.
+        with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+            output = forward(images)
     return Recording(images, output, graph.replay)
 
 

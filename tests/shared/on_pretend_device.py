@@ -64,14 +64,16 @@ def results(device, preset, *settings):
     maps, sizes = [], [sample.image.shape[1:] for sample in images.samples]
     with torch.no_grad():
         for one in (model, FastModel(model)):
+            pretend_device.waits.clear()
             output = one(images.images.to(device, non_blocking=True))
+            waits.append(dict(pretend_device.waits))
             pretend_device.waits.clear()
             maps.append([result.panoptic for result in one.panoptic(output, images.input_sizes, sizes)])
             waits.append(dict(pretend_device.waits))
     seen = gather_maps(model, samples[0], device)
     return {
         "losses": losses,
-        "waits": dict(zip(("step", "merging", "merging fast"), waits, strict=True)),
+        "waits": dict(zip(("step", "forward", "merging", "forward fast", "merging fast"), waits, strict=True)),
         "maps": [[[s.category, s.area] for s in panoptic.segments] for group in maps for panoptic in group],
         "heatmaps": [stage.classes.double().sum(dim=(1, 2)).tolist() for stage in (seen.encoded, seen.final)],
     }

@@ -53,3 +53,4 @@ def test_nothing_waits_for_the_device_more_often_than_it_must(results, name, ste
     waits = results[name]["pretended"]["waits"]
     assert sum(waits["step"].values()) <= step, waits
     assert sum(waits["merging"].values()) <= 2 * image, waits  # of two images
+    assert not waits["forward fast"] or name == "panoptic_fpn", waits  # else no CUDA graph can be recorded
