@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from pisr_core import presets
 from pisr_core.data.categories import known_categories
 from pisr_core.errors import CheckpointError
 from pisr_core.models import build_model
+from pisr_core.training.finetune import load_fitting_weights
 from pisr_core.weights import find
 from pisr_core.weights.checkpoint import Checkpoint, save_checkpoint
 from pisr_core.weights.find import find_weights, load_checkpoint
@@ -127,3 +129,19 @@ def test_a_public_file_becomes_its_base_model(hub, tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match="1 of the network's tensors are not in it"):
         load_checkpoint("zoo")
     load_checkpoint("zoo", to_predict=False)
+
+
+def test_a_model_starts_from_weights_by_name(hub, tmp_path):
+    """With its classes by their names, whoever keeps it."""
+    base = presets.load("scenes-pdl-r18", ["backbone.pretrained=false", "relation.name=none"])
+    reordered = (CLASSES[1], CLASSES[0], *CLASSES[2:])
+    given = build_model(base, reordered)
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(path, given.state_dict(), base, reordered, {})
+    hub.add("me/base", {"model.safetensors": path.read_bytes()})
+    model = build_model(CONFIG, CLASSES)
+    report = load_fitting_weights(model, Path("me/base"))
+    ours, theirs = (each.state_dict()["initial_heads.semantic.1.weight"] for each in (model, given))
+    assert torch.equal(ours[0], theirs[1]) and torch.equal(ours[1], theirs[0]) and torch.equal(ours[2:], theirs[2:])
+    assert torch.equal(model.state_dict()["final_heads.semantic.1.weight"], ours)
+    assert report.class_match.moved and all(name.startswith("relation.") for name in report.kept)
