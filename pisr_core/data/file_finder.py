@@ -33,12 +33,13 @@ class FileFinder:
     def path(self, name: str) -> Path:
         """Where the file of a name lies; `folder / name` if nowhere."""
         direct = self.folder / name
-        return direct if direct.exists() else self._elsewhere(name) or direct
+        # Unlike Path.exists(), this takes names that are too long.
+        return direct if os.path.exists(direct) else self._elsewhere(name) or direct
 
     def _elsewhere(self, name: str) -> Path | None:
         parts = PureWindowsPath(name).parts  # knows both separators
         beside = self._beside.joinpath(*parts)
-        if beside.is_file():
+        if os.path.isfile(beside):
             return beside
         for tail in _tails(parts):
             if tail in self._files:

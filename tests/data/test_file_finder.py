@@ -41,6 +41,10 @@ def test_the_longest_end_of_the_name_decides(find):
     assert find("train/b/1.jpg", ["images/a/1.jpg", "images/b/1.jpg"], ["train/a/1.jpg"]) == "images/b/1.jpg"
 
 
+def test_a_name_that_is_too_long_leads_nowhere(find):
+    assert find(10_000 * "x", ["images/x.jpg"]) == "images/" + 10_000 * "x"
+
+
 @pytest.mark.parametrize(
     ("files", "others"),
     [(["images/a/x.jpg", "images/b/x.jpg"], []), (["images/x.jpg"], ["b/x.jpg"]), (["images/y.jpg"], [])],

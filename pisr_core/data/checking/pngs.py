@@ -33,14 +33,15 @@ class MendedPng:
     infos: Infos
 
 
-def mended_pngs(split: SplitPairs, annotations: Sequence[dict[str, Any]], folder: Path) -> Iterator[MendedPng]:
-    """The PNGs of a mended JSON's annotations, to be written into a folder."""
+def mended_pngs(split: SplitPairs, annotations: Sequence[Any], folder: Path) -> Iterator[MendedPng]:
+    """The PNGs of a mended JSON's usable annotations, to be written into a folder."""
     assert split.reading is not None
-    for entry in annotations:
-        annotation = split.entries.annotations.get(entry["image_id"])
-        if annotation is not None:
-            source = split.pngs[entry["image_id"]]
-            yield MendedPng(source, folder / entry["file_name"], split.reading, annotation.infos)
+    listed = (entry.get("image_id") for entry in annotations if isinstance(entry, dict))
+    kept_ids = {image_id for image_id in listed if isinstance(image_id, int | str)}
+    for image_id, annotation in split.entries.annotations.items():
+        if image_id in kept_ids:
+            name = split.names.get(("annotations", annotation.position), annotation.file_name)
+            yield MendedPng(split.pngs[image_id], folder / name, split.reading, annotation.infos)
 
 
 def write_mended_png(png: MendedPng) -> bool:

@@ -152,6 +152,19 @@ def test_pngs_of_other_images(make, areas, ids):
     check_right(root, ids)
 
 
+def test_mended_pngs_stay_in_their_folder(make):
+    """A second annotation of an image, one without it and one that is no object need a person."""
+    root = make()
+    json_path = root / "annotations" / "panoptic_train.json"
+    content = json.loads(json_path.read_text())
+    content["annotations"] += [content["annotations"][0] | {"file_name": "../out.png"}, {"file_name": "a.png"}, 7]
+    json_path.write_text(json.dumps(content))
+    spoil(root, exchange)
+    report = check_data(find_splits(root, names=["train"]), mend_into=root / "new" / "mended.json")
+    assert sorted(path.name for path in report.mended_pngs.iterdir()) == [f"{number}.png" for number in range(COUNT)]
+    assert not (root / "new" / "out.png").exists()
+
+
 def test_single_faults_stay_single(make):
     root = make()
     spoil(root, lambda ids, number: exchange(ids, number) if number < 3 else ids)
