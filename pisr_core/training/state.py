@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from pisr_core import presets
+from pisr_core.config import Config
 from pisr_core.errors import CheckpointError, TrainingError
 from pisr_core.runtime.atomic import written_whole
 from pisr_core.weights.damage import MALFORMED, first_line
@@ -244,9 +246,9 @@ def newest_unfinished(folder: Path) -> RunFolder:
 def check_same_run(path: Path, saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     """Raises `TrainingError` naming every setting in which a run differs from the saved one.
 
-    `FREE_SETTINGS` may differ, which is logged.
+    `FREE_SETTINGS` may differ, which is logged. A setting that came with a later version had its default.
     """
-    changed = changed_settings(saved, current)
+    changed = changed_settings(saved, current, presets.to_dict(Config()))
     refused = [text for key, text in changed.items() if key not in FREE_SETTINGS]
     if refused:
         raise TrainingError(
@@ -257,10 +259,19 @@ def check_same_run(path: Path, saved: Mapping[str, Any], current: Mapping[str, A
         logger.info("resuming with %s", "; ".join(changed.values()))
 
 
-def changed_settings(saved: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, str]:
-    """`key: before → now`, by its key, of every value in which two nested tables differ."""
+def changed_settings(
+    saved: Mapping[str, Any], current: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """`key: before → now`, by its key, of every value in which two nested tables differ.
+
+    Args:
+        saved: before.
+        current: now.
+        defaults: what entries of `current` were before where `saved` does not say.
+    """
     # Through JSON, which makes lists of tuples.
-    before, now = (_flat(json.loads(json.dumps(table))) for table in (saved, current))
+    before, now, usual = (_flat(json.loads(json.dumps(table))) for table in (saved, current, defaults or {}))
+    before = {key: usual[key] for key in now if key in usual} | before
     keys = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
     return {key: f"{key}: {before.get(key)} → {now.get(key)}" for key in keys}
 
