@@ -116,6 +116,8 @@ class TrainConfig:
     """Linear warm-up from zero."""
     clip_norm: float = 0.0
     """Limit of the gradients' norm, 0 for none."""
+    freeze: str = "none"
+    """`base` trains the relation and the final heads alone, for less memory and time; `none` trains everything."""
     precision: str = "no"
     """`no`, `fp16` or `bf16` autocast."""
     tf32: str = "convolutions"
@@ -143,6 +145,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_choice("train.optimizer", self.optimizer, ("adam", "adamw", "sgd"))
         check_choice("train.schedule", self.schedule, ("poly", "cosine", "multistep", "constant"))
+        check_choice("train.freeze", self.freeze, ("none", "base"))
         check_choice("train.precision", self.precision, ("no", "fp16", "bf16"))
         check_choice("train.tf32", self.tf32, ("none", "convolutions", "all"))
         check(self.seed >= 0, "train.seed", self.seed, "zero or more")

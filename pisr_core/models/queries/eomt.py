@@ -159,7 +159,7 @@ class EoMT(UniversalSegmentation):
 
         def masking(block: int, tokens: Float[Tensor, "b t c"]) -> Float[Tensor, "b 1 t t"] | None:
             probability = self._masking_probability(block)
-            if probability is None and not self.training:
+            if probability is None and not self.backbone.training:
                 return None
             earlier.append(self._predict(tokens)[2])
             return None if probability is None else self._within_masks(earlier[-1], tokens, probability)
@@ -170,9 +170,10 @@ class EoMT(UniversalSegmentation):
 
     def _masking_probability(self, block: int) -> Float[Tensor, ""] | float | None:
         """That a query's attention is masked in a block; `None` where it never is."""
-        if self.training:
+        if self.backbone.training:
             return self.fading[block] if self.masked[block] else None
-        return (self.config.transformers.masked_attention or self.masked)[block] or None
+        given = self.config.transformers.masked_attention
+        return (given[block] or None) if given else None
 
     def _predict(
         self, tokens: Float[Tensor, "b t c"]
