@@ -149,6 +149,10 @@ class TwoStageModel(PanopticModel):
     def _base_parts(self) -> list[nn.Module]:
         return [part for name, part in self.named_children() if name not in ("relation", "final_heads")]
 
+    def layers_above(self, name: str) -> int:
+        """How many of the backbone's blocks follow that of a parameter, by its name; `train.layer_decay` reads it."""
+        return 0
+
     def begin_step(self, progress: float) -> None:
         """Called before each training step.
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
+from timm.utils.model import freeze_batch_norm_2d
 from torch import Tensor, nn
 
 from pisr_core.class_axes import ClassAxes, predictor_axes
@@ -21,6 +23,7 @@ from pisr_core.models.denominators import shared_denominator
 from pisr_core.models.queries.exporting import MaskNetwork
 from pisr_core.models.queries.merging import MergingRule
 from pisr_core.models.queries.model import QueryModel
+from pisr_core.models.queries.pretrained import load_pyramid
 from pisr_core.models.queries.structures import MaskPrediction, MaskTargets
 from pisr_core.models.resizing import resized_bands
 from pisr_core.relations import build_relation
@@ -102,10 +105,15 @@ class UniversalSegmentation(QueryModel):
         settings = config.transformers
         for name in ("pixel_mean", "pixel_std"):
             self.register_buffer(name, torch.tensor(getattr(settings, name)).view(3, 1, 1), persistent=False)
+        fresh = network is None
         network = network or self.build_network(config, len(categories))
         self.loss_weights: Mapping[str, float] = network.weight_dict
         self.criterion = _without_state(network.criterion)
         self.take_apart(network)
+        if fresh and config.backbone.pretrained:
+            self.load_pretrained(config.backbone.name)
+        if config.backbone.frozen_norms:
+            freeze_batch_norm_2d(self.backbone)
         relation = replace(config.relation, top_k=min(config.relation.top_k, self.queries(network.config)))
         self.relation = build_relation(self.channels(network.config), len(categories), relation)
         self.final_heads = None if self.relation is None else deepcopy(self.initial_heads)
@@ -131,12 +139,14 @@ class UniversalSegmentation(QueryModel):
             raise ConfigError(f"unknown setting transformers.network.{key}: {hint}")
         labels = {index: str(index) for index in range(num_classes)}
         try:
-            network = network_class(network_class.config_class(**settings, id2label=labels))
+            with quiet():
+                network = network_class(network_class.config_class(**settings, id2label=labels))
         # Whatever the class and the backbone of its settings make of wrong ones.
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise ConfigError(f"transformers.network: {type(error).__name__}: {reason}.") from error
-        return network
+        # A parameter of Mask2Former is made in a way that does not look at the default device.
+        return network.to(torch.empty(0).device)
 
     @classmethod
     def settings_of(cls, network: Any) -> TransformersConfig:
@@ -148,6 +158,10 @@ class UniversalSegmentation(QueryModel):
     @abstractmethod
     def take_apart(self, network: Any) -> None:
         """Gives this model the network's backbone, decoders and heads."""
+
+    def load_pretrained(self, name: str) -> None:
+        """Starts the backbone from the hub's weights of that name."""
+        load_pyramid(self.backbone, name)
 
     @staticmethod
     @abstractmethod
@@ -227,6 +241,22 @@ class UniversalSegmentation(QueryModel):
                 "and masks of the queries with --no-merging."
             )
         return MaskNetwork(self, merging)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps `transformers` from its warnings and progress bars: what matters is said by our own messages."""
+    from transformers import logging
+
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
 
 
 def network_settings(settings: Any) -> Any:
