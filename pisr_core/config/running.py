@@ -114,8 +114,14 @@ class TrainConfig:
     """Steps at which `multistep` divides the rate by ten."""
     warmup_steps: int = 1000
     """Linear warm-up from zero."""
+    backbone_warmup_steps: int = 0
+    """The backbone waits for the others' warm-up, and warms up itself in so many steps; 0 for both together."""
+    layer_decay: float = 1.0
+    """Factor on the learning rate of a vision transformer's block for each block above it."""
     clip_norm: float = 0.0
     """Limit of the gradients' norm, 0 for none."""
+    freeze: str = "none"
+    """`base` trains the relation and the final heads alone, for less memory and time; `none` trains everything."""
     precision: str = "no"
     """`no`, `fp16` or `bf16` autocast."""
     tf32: str = "convolutions"
@@ -143,6 +149,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_choice("train.optimizer", self.optimizer, ("adam", "adamw", "sgd"))
         check_choice("train.schedule", self.schedule, ("poly", "cosine", "multistep", "constant"))
+        check_choice("train.freeze", self.freeze, ("none", "base"))
         check_choice("train.precision", self.precision, ("no", "fp16", "bf16"))
         check_choice("train.tf32", self.tf32, ("none", "convolutions", "all"))
         check(self.seed >= 0, "train.seed", self.seed, "zero or more")
@@ -159,4 +166,5 @@ class TrainConfig:
         check(
             list(self.milestones) == sorted(self.milestones), "train.milestones", self.milestones, "in ascending order"
         )
+        check(0 < self.layer_decay <= 1, "train.layer_decay", self.layer_decay, "within (0, 1]")
         check(0 <= self.ema < 1, "train.ema", self.ema, "within [0, 1)")

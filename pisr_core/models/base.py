@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Float, Shaped
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pisr_core.backbones import PIXEL_MEAN, PIXEL_STD
 from pisr_core.class_axes import ClassAxes, within
 from pisr_core.config import Config, check
-from pisr_core.errors import ExportError
+from pisr_core.errors import ConfigError, ExportError
 from pisr_core.models.exportable import ExportableNetwork
 from pisr_core.models.stage_maps import StageMaps
 from pisr_core.models.views import View
@@ -22,6 +22,8 @@ from pisr_core.structures import Category, PanopticResult, TargetGenerator, thin
 
 Losses = dict[str, Float[Tensor, ""]]
 """The weighted terms of a loss."""
+
+Model = TypeVar("Model", bound="TwoStageModel")
 
 
 class PanopticModel(nn.Module, ABC):
@@ -95,6 +97,7 @@ class TwoStageModel(PanopticModel):
     decoders: ClassVar[tuple[str, ...]]
     fixed_shapes: ClassVar[bool] = True
     merges_views: ClassVar[bool] = False
+    base_is_frozen = False
 
     relation: Relation | None
 
@@ -118,6 +121,37 @@ class TwoStageModel(PanopticModel):
     def network(self) -> TwoStageModel:
         """Itself."""
         return self
+
+    def freeze_base(self) -> None:
+        """Has training leave all but the relation and the final heads as it is, norms' statistics and dropout too.
+
+        Raises:
+            ConfigError: there is nothing else.
+        """
+        if self.relation is None:
+            raise ConfigError(
+                'train.freeze = "base": without a relation there is nothing else to train. Choose a preset with PISR, '
+                "or --set train.freeze=none."
+            )
+        self.base_is_frozen = True
+        for part in self._base_parts():
+            part.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self: Model, mode: bool = True) -> Model:
+        """Sets the mode of all parts; a frozen base stays in evaluation mode."""
+        super().train(mode)
+        if self.base_is_frozen:
+            for part in self._base_parts():
+                part.eval()
+        return self
+
+    def _base_parts(self) -> list[nn.Module]:
+        return [part for name, part in self.named_children() if name not in ("relation", "final_heads")]
+
+    def layers_above(self, name: str) -> int:
+        """How many of the backbone's blocks follow that of a parameter, by its name; `train.layer_decay` reads it."""
+        return 0
 
     def begin_step(self, progress: float) -> None:
         """Called before each training step.

@@ -25,7 +25,7 @@ class Learner:
     """Everything that a training step changes.
 
     Args:
-        model: has `losses(output, targets)`; it is moved to the accelerator's device.
+        model: has `losses(output, targets)` and `begin_step(progress)`; it is moved to the accelerator's device.
         config: the run.
         accelerator: brings device, precision and processes.
 
@@ -77,6 +77,7 @@ class Learner:
             The weighted loss terms of this process, averaged over the micro-batches. Where one of them or
             `gradient_norm` is not finite, neither are the weights from now on.
         """
+        self.model.begin_step((step - 1) / self.config.steps)
         if self._compilation is None:
             losses = self._gradients(step, batches)
         else:

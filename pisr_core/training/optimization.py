@@ -6,6 +6,7 @@ import math
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -29,20 +30,28 @@ DECAY = 0.1
 def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
     """Sorts the trainable parameters by learning rate and weight decay.
 
-    Parameters of `model.backbone` learn at `backbone_lr_factor` times the rate. Those with one dimension
-    or none (biases, and the scales of norms) are not decayed.
+    Parameters of `model.backbone` learn at `backbone_lr_factor` times the rate, those of a vision transformer's blocks
+    less by `layer_decay` for each block above. Those with one dimension or none (biases, and the scales of norms) are
+    not decayed.
 
     Returns:
-        Groups for a torch optimiser, each with `params`, `lr` and `weight_decay`.
+        Groups for a torch optimiser, each with `params`, `lr`, `weight_decay`, and `late`: whether it waits for the
+        others' warm-up.
     """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
+    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        lr = config.lr * (config.backbone_lr_factor if name.startswith("backbone.") else 1.0)
+        of_backbone = name.startswith("backbone.")
+        lr = config.lr * (config.backbone_lr_factor if of_backbone else 1.0)
+        if config.layer_decay != 1.0:
+            lr *= config.layer_decay ** model.layers_above(name)  # type: ignore[operator]
         decay = config.weight_decay if parameter.ndim > 1 else 0.0
-        groups[lr, decay].append(parameter)
-    return [{"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in groups.items()]
+        groups[lr, decay, of_backbone and config.backbone_warmup_steps > 0].append(parameter)
+    return [
+        {"params": params, "lr": lr, "weight_decay": decay, "late": late}
+        for (lr, decay, late), params in groups.items()
+    ]
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
@@ -50,12 +59,13 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     return OPTIMIZERS[config.optimizer](parameter_groups(model, config), config)
 
 
-def lr_factor(config: TrainConfig, step: int) -> float:
+def lr_factor(config: TrainConfig, step: int, late: bool = False) -> float:
     """What the peak learning rate is multiplied by in a step.
 
     Args:
         config: the schedule, its length and its warm-up.
         step: steps done before this one, from 0.
+        late: whether the group's own warm-up, of `backbone_warmup_steps`, follows that of the others.
 
     Returns:
         A factor in [0, 1]: the schedule's (`poly` is (1 − step/steps)^power, `cosine` half a period, `multistep` a
@@ -68,10 +78,14 @@ def lr_factor(config: TrainConfig, step: int) -> float:
         "multistep": DECAY ** bisect_right(config.milestones, step),
         "constant": 1.0,
     }
-    warmup = min(1.0, (step + 1) / (config.warmup_steps + 1))
+    waiting, length = (config.warmup_steps, config.backbone_warmup_steps) if late else (0, config.warmup_steps)
+    warmup = min(1.0, max(0.0, (step + 1 - waiting) / (length + 1)))
     return warmup * factors[config.schedule]
 
 
 def build_scheduler(optimizer: Optimizer, config: TrainConfig) -> LambdaLR:
     """`lr_factor` applied to every group of the optimiser."""
-    return LambdaLR(optimizer, lambda step: lr_factor(config, step))
+    factors: list[Callable[[int], float]] = [
+        partial(lr_factor, config, late=bool(group["late"])) for group in optimizer.param_groups
+    ]
+    return LambdaLR(optimizer, factors)

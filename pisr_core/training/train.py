@@ -115,6 +115,8 @@ def build_trainer(
     if not saved:
         load_backbone_weights(model, config.backbone)
     start = load_fitting_weights(model, weights) if weights and not saved else None
+    if config.train.freeze == "base":
+        model.freeze_base()
     learner = Learner(model, config.train, accelerator)
     if saved:
         learner.load_state_dict(saved.learner)

@@ -13,7 +13,7 @@ import torch
 from pisr_core.config import BackboneConfig, Config, DataConfig, RelationConfig
 from pisr_core.errors import CheckpointError
 from pisr_core.models import MODELS
-from pisr_core.models.queries.universal import UniversalSegmentation
+from pisr_core.models.queries.universal import UniversalSegmentation, quiet
 from pisr_core.structures import Category
 from pisr_core.weights.checkpoint import Checkpoint
 from pisr_core.weights.damage import first_line
@@ -108,24 +108,17 @@ def _load(folder: Path, class_name: str) -> Any:
 
     if not any((folder / name).is_file() for name in _WEIGHTS):
         raise CheckpointError(f"{folder}: has no weights. It needs one of {', '.join(_WEIGHTS)}.")
-    level = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    bar = transformers.logging.is_progress_bar_enabled()
-    transformers.logging.disable_progress_bar()
     try:
-        network, found = getattr(transformers, class_name).from_pretrained(
-            folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
-        )
+        with quiet():
+            network, found = getattr(transformers, class_name).from_pretrained(
+                folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
+            )
     # What its readers, its strict settings and the backbone's library raise has no common class.
     except Exception as error:
         raise CheckpointError(
             f"{folder}: transformers cannot read it ({type(error).__name__}: {first_line(error)}). Nothing in it was "
             "executed; download it again, or save it with save_pretrained."
         ) from error
-    finally:
-        transformers.logging.set_verbosity(level)
-        if bar:
-            transformers.logging.enable_progress_bar()
     unfit = sorted({*found["missing_keys"], *found["unexpected_keys"]} - _DERIVED)
     if unfit:
         raise CheckpointError(

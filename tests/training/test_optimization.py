@@ -105,3 +105,25 @@ def test_scheduler_drives_every_group():
 @pytest.mark.parametrize(("name", "kind"), [("adam", Adam), ("adamw", AdamW), ("sgd", SGD)])
 def test_optimizer_by_name(name, kind):
     assert type(build_optimizer(Net(), TrainConfig(optimizer=name))) is kind
+
+
+def test_a_late_group_waits_for_the_others_warm_up():
+    config = TrainConfig(schedule="constant", warmup_steps=4, backbone_warmup_steps=2, steps=10)
+    assert [lr_factor(config, s, late=True) for s in range(8)] == pytest.approx([0, 0, 0, 0, 1 / 3, 2 / 3, 1, 1])
+
+
+def test_blocks_far_below_learn_more_slowly():
+    class Blocks(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.backbone = nn.ModuleList([nn.Linear(2, 2, bias=False) for _ in range(3)])
+            self.head = nn.Linear(2, 1, bias=False)
+
+        def layers_above(self, name):
+            return 2 - int(name.split(".")[1]) if name.startswith("backbone.") else 0
+
+    model = Blocks()
+    config = TrainConfig(lr=1.0, layer_decay=0.5, backbone_warmup_steps=3)
+    groups = {(g["lr"], g["late"]): g["params"] for g in parameter_groups(model, config)}
+    assert set(groups) == {(0.25, True), (0.5, True), (1.0, True), (1.0, False)}
+    assert groups[0.25, True] == [model.backbone[0].weight] and groups[1.0, False] == [model.head.weight]

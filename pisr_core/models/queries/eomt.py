@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from pisr_core.config import Config, TransformersConfig, check
 from pisr_core.errors import ConfigError
 from pisr_core.models.queries.model import FirstStage
+from pisr_core.models.queries.pretrained import load_vit
 from pisr_core.models.queries.structures import MaskPrediction
 from pisr_core.models.queries.universal import QueryHeads, UniversalSegmentation
 from pisr_core.structures import Category
@@ -111,6 +112,10 @@ class EoMT(UniversalSegmentation):
         self.register_buffer("fading", torch.zeros(int(settings.num_blocks)), persistent=False)
         self.masked = (False,) * int(settings.num_blocks)
 
+    def load_pretrained(self, name: str) -> None:
+        """Starts the blocks from DINOv2 or DINOv3."""
+        load_vit(self.backbone, name, self.image_size, self.image_size // self.grid)
+
     @staticmethod
     def queries(settings: Any) -> int:
         """Their number."""
@@ -130,6 +135,13 @@ class EoMT(UniversalSegmentation):
     def stride(self) -> int:
         """Pixels to a cell of F."""
         return self._stride
+
+    def layers_above(self, name: str) -> int:
+        """The first block counts for what precedes it."""
+        last = len(self.backbone.layers) - 1
+        if name.startswith("backbone.embeddings."):
+            return last
+        return last - int(name.split(".")[2]) if name.startswith("backbone.layers.") else 0
 
     def begin_step(self, progress: float) -> None:
         """Has the masked attention fade, block after block.
@@ -159,7 +171,7 @@ class EoMT(UniversalSegmentation):
 
         def masking(block: int, tokens: Float[Tensor, "b t c"]) -> Float[Tensor, "b 1 t t"] | None:
             probability = self._masking_probability(block)
-            if probability is None and not self.training:
+            if probability is None and not self.backbone.training:
                 return None
             earlier.append(self._predict(tokens)[2])
             return None if probability is None else self._within_masks(earlier[-1], tokens, probability)
@@ -170,9 +182,10 @@ class EoMT(UniversalSegmentation):
 
     def _masking_probability(self, block: int) -> Float[Tensor, ""] | float | None:
         """That a query's attention is masked in a block; `None` where it never is."""
-        if self.training:
+        if self.backbone.training:
             return self.fading[block] if self.masked[block] else None
-        return (self.config.transformers.masked_attention or self.masked)[block] or None
+        given = self.config.transformers.masked_attention
+        return (given[block] or None) if given else None
 
     def _predict(
         self, tokens: Float[Tensor, "b t c"]

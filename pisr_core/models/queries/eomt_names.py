@@ -20,7 +20,7 @@ _TIMM = (
 """timm's DINOv2 with registers, without its packed matrices."""
 
 _DINOV3 = (
-    (r"^(?:blocks|layer)\.", "layers."),
+    (r"^(?:blocks|layer|model\.layer)\.", "layers."),
     (r"^norm\.", "layernorm."),
     (r"^patch_embed\.", "embeddings."),
 )

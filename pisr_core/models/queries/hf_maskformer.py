@@ -47,9 +47,9 @@ class HFMaskFormer(UniversalSegmentation):
         """F, the last layer's queries, and what the initial heads say of each layer's; of the last at inference."""
         pyramid = self.backbone(self.normalize(images)).feature_maps
         features = self.pixel_decoder(pyramid).last_hidden_state
-        decoded = self.transformer_decoder(pyramid[-1], self.training)
+        decoded = self.transformer_decoder(pyramid[-1], self.backbone.training)
         queries = decoded.last_hidden_state[None]
-        if self.training:
+        if self.backbone.training:
             earlier = decoded.hidden_states[1:-1]
             queries = torch.cat((self.transformer_decoder.decoder.layernorm(torch.stack(earlier)), queries))
         return features, queries, self.initial_heads(queries, features)

@@ -57,7 +57,7 @@ class Mask2Former(UniversalSegmentation):
         decoded = self.pixel_decoder(pyramid)
         features = decoded.mask_features
         layers = self.transformer_decoder(decoded.multi_scale_features, features, True)
-        first = 0 if self.training else -1
+        first = 0 if self.backbone.training else -1
         queries = [each.transpose(0, 1) for each in layers.intermediate_hidden_states[first:]]
         predictions = [
             MaskPrediction(self.initial_heads.class_predictor(query).float(), masks.float())

@@ -14,7 +14,7 @@ from pisr_core.models.queries.instances import mask_instances, query_maps
 from pisr_core.models.queries.merging import MergingRule, mask_panoptic, semantic_inference
 from pisr_core.models.queries.structures import MaskOutput, MaskPrediction, MaskTargets
 from pisr_core.models.queries.targets import MaskTargetGenerator
-from pisr_core.models.resizing import output_bands
+from pisr_core.models.resizing import STRIDE, output_bands
 from pisr_core.models.stage_maps import StageMaps
 from pisr_core.structures import PanopticResult, SemanticPrediction
 
@@ -32,6 +32,11 @@ class QueryModel(TwoStageModel):
     """
 
     final_heads: nn.Module | None
+
+    @property
+    def stride(self) -> int:
+        """Pixels to a cell of F."""
+        return STRIDE
 
     @property
     @abstractmethod
@@ -97,7 +102,7 @@ class QueryModel(TwoStageModel):
         self, mask_logits: Float[Tensor, "q h w"], input_size: tuple[int, int], output_size: tuple[int, int]
     ) -> Iterable[Float[Tensor, "q rows W"]]:
         """P(in the mask) at the output's size: masks are upsampled, cropped and resized, some rows at a time."""
-        return (band.sigmoid() for band in output_bands(mask_logits, input_size, output_size))
+        return (band.sigmoid() for band in output_bands(mask_logits, input_size, output_size, self.stride))
 
     def stage_maps(self, prediction: MaskPrediction) -> StageMaps:
         """S, and the masks of the top-K queries."""

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import difflib
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
+from timm.utils.model import freeze_batch_norm_2d
 from torch import Tensor, nn
 
 from pisr_core.class_axes import ClassAxes, predictor_axes
 from pisr_core.config import Config, TransformersConfig, check
-from pisr_core.errors import ConfigError
+from pisr_core.errors import ConfigError, ExportError
 from pisr_core.models.base import Losses
 from pisr_core.models.denominators import shared_denominator
 from pisr_core.models.queries.exporting import MaskNetwork
 from pisr_core.models.queries.merging import MergingRule
 from pisr_core.models.queries.model import QueryModel
+from pisr_core.models.queries.pretrained import load_pyramid
 from pisr_core.models.queries.structures import MaskPrediction, MaskTargets
-from pisr_core.models.resizing import STRIDE, output_bands, resized_bands
+from pisr_core.models.resizing import resized_bands
 from pisr_core.relations import build_relation
 from pisr_core.structures import Category
 
@@ -101,10 +105,15 @@ class UniversalSegmentation(QueryModel):
         settings = config.transformers
         for name in ("pixel_mean", "pixel_std"):
             self.register_buffer(name, torch.tensor(getattr(settings, name)).view(3, 1, 1), persistent=False)
+        fresh = network is None
         network = network or self.build_network(config, len(categories))
         self.loss_weights: Mapping[str, float] = network.weight_dict
         self.criterion = _without_state(network.criterion)
         self.take_apart(network)
+        if fresh and config.backbone.pretrained:
+            self.load_pretrained(config.backbone.name)
+        if config.backbone.frozen_norms:
+            freeze_batch_norm_2d(self.backbone)
         relation = replace(config.relation, top_k=min(config.relation.top_k, self.queries(network.config)))
         self.relation = build_relation(self.channels(network.config), len(categories), relation)
         self.final_heads = None if self.relation is None else deepcopy(self.initial_heads)
@@ -123,23 +132,36 @@ class UniversalSegmentation(QueryModel):
         choices = f"{config.architecture} has {', '.join(cls.kinds)}"
         check(kind in cls.kinds, "transformers.network.model_type", kind, choices)
         network_class = getattr(transformers, cls.kinds[kind])
+        known = _known_settings(network_class)
+        for key in settings.keys() - known:
+            close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f"did you mean {close[0]}?" if close else "its class has no such setting."
+            raise ConfigError(f"unknown setting transformers.network.{key}: {hint}")
         labels = {index: str(index) for index in range(num_classes)}
         try:
-            network = network_class(network_class.config_class(**settings, id2label=labels))
+            with quiet():
+                network = network_class(network_class.config_class(**settings, id2label=labels))
         # Whatever the class and the backbone of its settings make of wrong ones.
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise ConfigError(f"transformers.network: {type(error).__name__}: {reason}.") from error
-        return network
+        # A parameter of Mask2Former is made in a way that does not look at the default device.
+        return network.to(torch.empty(0).device)
 
     @classmethod
     def settings_of(cls, network: Any) -> TransformersConfig:
         """The settings that build a network anew."""
-        return TransformersConfig(network=_plain(network.config.to_dict()))
+        known = _known_settings(type(network))
+        settings = {key: value for key, value in network.config.to_dict().items() if key in known}
+        return TransformersConfig(network=_plain(settings))
 
     @abstractmethod
     def take_apart(self, network: Any) -> None:
         """Gives this model the network's backbone, decoders and heads."""
+
+    def load_pretrained(self, name: str) -> None:
+        """Starts the backbone from the hub's weights of that name."""
+        load_pyramid(self.backbone, name)
 
     @staticmethod
     @abstractmethod
@@ -175,11 +197,6 @@ class UniversalSegmentation(QueryModel):
         return 32
 
     @property
-    def stride(self) -> int:
-        """Pixels to a cell of F."""
-        return STRIDE
-
-    @property
     def merging_rule(self) -> MergingRule:
         """As the network's authors have it, or `transformers`."""
         config = self.config.transformers
@@ -193,7 +210,7 @@ class UniversalSegmentation(QueryModel):
     ) -> Iterable[Float[Tensor, "q rows W"]]:
         """P(in the mask) at the output's size, some rows at a time."""
         if self.config.transformers.enlarge == "logits":
-            return (band.sigmoid() for band in output_bands(mask_logits, input_size, output_size, self.stride))
+            return super().mask_bands(mask_logits, input_size, output_size)
         rows, columns = (-(-side // self.stride) for side in input_size)
         mask_logits, grid = mask_logits[:, :rows, :columns], self.config.transformers.mask_grid
         if grid:
@@ -213,8 +230,33 @@ class UniversalSegmentation(QueryModel):
         return {name: self.loss_weights[key] * losses[key] for name, key in TERMS.items()}
 
     def exportable(self, merging: bool) -> MaskNetwork:
-        """Classes and masks of the queries, or the panoptic map."""
+        """Classes and masks of the queries, or the panoptic map.
+
+        Raises:
+            ExportError: merging as `transformers` does it.
+        """
+        if merging and self.merging_rule.weighted_masks:
+            raise ExportError(
+                'the merging of transformers.enlarge = "probabilities" is not written as a graph: export the classes '
+                "and masks of the queries with --no-merging."
+            )
         return MaskNetwork(self, merging)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps `transformers` from its warnings and progress bars: what matters is said by our own messages."""
+    from transformers import logging
+
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
 
 
 def network_settings(settings: Any) -> Any:
@@ -225,6 +267,11 @@ def network_settings(settings: Any) -> Any:
     if isinstance(settings, list | tuple):
         return [network_settings(value) for value in settings]
     return None if settings == NONE else settings
+
+
+def _known_settings(network_class: Any) -> frozenset[str]:
+    """Names of a network's own settings."""
+    return frozenset(network_class.config_class().to_dict()) | {"model_type"}
 
 
 def _plain(settings: Any) -> Any:

@@ -12,17 +12,18 @@ from pisr_core.models.resizing import to_output_size
 THINGS, CLASSES = (1, 3), 5
 
 
+@pytest.mark.parametrize("own_pixels", [False, True])
 @pytest.mark.parametrize("seed", range(5))
-def test_queries_merge_as_they_do_otherwise(seed):
+def test_queries_merge_as_they_do_otherwise(seed, own_pixels):
     torch.manual_seed(seed)
     class_logits, mask_logits = 4 * torch.randn(2, 27, CLASSES + 1), 3 * torch.randn(2, 27, 9, 12) - 1
     if seed == 0:
         class_logits[1, :, -1] = 50  # an image without a segment
-    thresholds = {"object_mask_threshold": 0.7, "overlap_threshold": 0.1}
-    category, instance = merge_queries(class_logits, mask_logits, THINGS, scale=4, **thresholds)
+    rule = MergingRule(object_mask_threshold=0.7, overlap_threshold=0.1, own_pixels=own_pixels)
+    category, instance = merge_queries(class_logits, mask_logits, THINGS, 4, rule)
     for index in range(2):
         masks = to_output_size(mask_logits[index], (36, 48), (36, 48))
-        expected = merge_masks(class_logits[index], masks, THINGS, MergingRule(**thresholds))
+        expected = merge_masks(class_logits[index], masks, THINGS, rule)
         classes = expected.semantic().astype(np.int64)
         np.testing.assert_array_equal(category[index], np.where(expected.ids == 0, VOID, classes))
         # Each pair of class and instance is one segment.
