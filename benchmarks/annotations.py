@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from pisr_core.data.coco_tables import AnnotationRecord, ImageRecord
-from pisr_core.data.panoptic_json import read_panoptic_json
+from pisr_core.data.coco.panoptic_json import read_panoptic_json
+from pisr_core.data.coco.tables import AnnotationRecord, ImageRecord
 from pisr_core.structures import Segment
 
 METHODS = ("fork", "forkserver", "spawn")

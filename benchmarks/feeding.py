@@ -26,8 +26,8 @@ from training import CATEGORIES, scene
 
 from pisr_core import presets
 from pisr_core.data.augmentation import Augmentation
-from pisr_core.data.coco_files import CocoPanopticWriter
-from pisr_core.data.coco_panoptic import CocoPanopticDataset
+from pisr_core.data.coco.dataset import CocoPanopticDataset
+from pisr_core.data.coco.files import CocoPanopticWriter
 from pisr_core.models.center_offset.targets import CenterOffsetTargetGenerator
 from pisr_core.models.queries.targets import MaskTargetGenerator
 from pisr_core.runtime.allocation import keep_freed_memory

@@ -37,9 +37,9 @@ from pisr_core import presets
 from pisr_core.config import PISRConfig
 from pisr_core.data import build_dataset
 from pisr_core.data.categories import known_categories
-from pisr_core.data.coco_files import CocoPanopticWriter
-from pisr_core.data.image_tensors import read_image
+from pisr_core.data.coco.files import CocoPanopticWriter
 from pisr_core.data.loading import evaluation_batch
+from pisr_core.data.pictures.image_tensors import read_image
 from pisr_core.inference.fast_model import FastModel, fold_batch_norms
 from pisr_core.inference.load import load_model
 from pisr_core.inference.mode import inference

@@ -35,7 +35,7 @@ from cityscapesscripts.preparation.createPanopticImgs import convert2panoptic
 from PIL import Image
 
 from pisr_core.data.categories import known_categories
-from pisr_core.data.coco_files import CocoPanopticWriter
+from pisr_core.data.coco.files import CocoPanopticWriter
 from pisr_core.metrics.files import evaluate_files
 from pisr_core.metrics.scores import Scores
 from pisr_core.structures import Category, PanopticSegmentation, Segment

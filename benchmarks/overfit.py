@@ -18,8 +18,8 @@ from pathlib import Path
 from pisr_core import presets
 from pisr_core.config import Config, DataConfig, check_choice
 from pisr_core.data import build_dataset
-from pisr_core.data.coco_files import CocoPanopticWriter
-from pisr_core.data.coco_panoptic import CocoPanopticDataset
+from pisr_core.data.coco.dataset import CocoPanopticDataset
+from pisr_core.data.coco.files import CocoPanopticWriter
 from pisr_core.structures import PanopticSegmentation
 from pisr_core.training.listeners import StepRecord, TrainListener
 from pisr_core.training.train import train

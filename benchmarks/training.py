@@ -39,7 +39,7 @@ from pisr_core import presets
 from pisr_core.config import Config
 from pisr_core.data import build_dataset
 from pisr_core.data.augmentation import Augmentation
-from pisr_core.data.coco_files import CocoPanopticWriter
+from pisr_core.data.coco.files import CocoPanopticWriter
 from pisr_core.data.loading import StepSampler, TrainingDataset, training_loader
 from pisr_core.inference.fast_model import FastModel
 from pisr_core.models import PanopticModel, build_model

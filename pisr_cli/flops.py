@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pisr_core.profiling.speed import Speed
     from pisr_core.profiling.tradeoff import Result
     from pisr_core.structures import Category
-    from pisr_core.weights.checkpoint import Checkpoint
+    from pisr_core.weights.files.checkpoint import Checkpoint
 
 CONVENTION = (
     "GFLOP: 10⁹ multiply-accumulates of one image, with norms and resizing as public counters weigh them (GMAC: "

@@ -20,10 +20,10 @@ from PIL import Image
 from torch import Tensor
 
 from pisr_core.config import Config
-from pisr_core.data.coco_files import CocoPanopticWriter
-from pisr_core.data.deep_images import ValueRange
-from pisr_core.data.image_tensors import pillow_to_tensor, read_image
-from pisr_core.data.value_range import with_value_range
+from pisr_core.data.coco.files import CocoPanopticWriter
+from pisr_core.data.pictures.deep_images import ValueRange
+from pisr_core.data.pictures.image_tensors import pillow_to_tensor, read_image
+from pisr_core.data.pictures.value_range import with_value_range
 from pisr_core.errors import DataError
 from pisr_core.inference.fast_model import FastModel, check_precision
 from pisr_core.inference.load import load_model as load_network

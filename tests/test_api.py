@@ -14,7 +14,7 @@ from pisr_core.inference.predict import predict_sample
 from pisr_core.metrics.files import evaluate_files
 from pisr_core.models import PanopticModel, build_model
 from pisr_core.structures import Category, PanopticSegmentation, Sample, Segment
-from pisr_core.weights.checkpoint import save_checkpoint
+from pisr_core.weights.files.checkpoint import save_checkpoint
 
 
 @pytest.fixture(scope="module")

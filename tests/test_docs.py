@@ -15,7 +15,7 @@ from pisr_cli.app import app, main
 from pisr_core import data, models, presets, relations
 from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.models import build_model
-from pisr_core.weights.checkpoint import save_checkpoint
+from pisr_core.weights.files.checkpoint import save_checkpoint
 
 ROOT = Path(__file__).parent.parent
 TOUR = ROOT / "docs" / "tour.md"

@@ -37,7 +37,7 @@ def list_weights(as_json: Annotated[bool, typer.Option("--json", help="Print JSO
 
     Example: pisr weights list
     """
-    from pisr_core.weights.sources import SOURCES
+    from pisr_core.weights.public.sources import SOURCES
 
     if as_json:
         print_json([{"name": name, **asdict(source)} for name, source in SOURCES.items()])
@@ -57,7 +57,7 @@ def show(
 
     Example: pisr weights show pdl-r50-cityscapes
     """
-    from pisr_core.weights.sources import SOURCES
+    from pisr_core.weights.public.sources import SOURCES
 
     check_choice("NAME", name, tuple(SOURCES))
     facts = {"name": name, **asdict(SOURCES[name])}
@@ -134,7 +134,7 @@ def import_file(
     """
     from pisr_core import presets
     from pisr_core.weights.find import find_weights
-    from pisr_core.weights.importing import import_weights
+    from pisr_core.weights.public.importing import import_weights
 
     if preset is None:
         _import_whole(file, out, categories, base, as_json)
@@ -158,7 +158,7 @@ def import_file(
 
 def _import_whole(name: Path, out: Path | None, categories: Path | None, base: Path | None, as_json: bool) -> None:
     """Writes the checkpoint of a model that needs no preset."""
-    from pisr_core.weights.checkpoint import save_checkpoint
+    from pisr_core.weights.files.checkpoint import save_checkpoint
     from pisr_core.weights.find import load_checkpoint
 
     for part in filter(None, (name, base)):

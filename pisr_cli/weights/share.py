@@ -14,7 +14,7 @@ from pisr_cli.terminal.options import MODEL_NAMES, Categories, Json
 from pisr_core.errors import DataError
 
 if TYPE_CHECKING:
-    from pisr_core.weights.checkpoint import Checkpoint
+    from pisr_core.weights.files.checkpoint import Checkpoint
 
 PICTURE = "example.jpg"
 SCENES = "scenes"
@@ -46,8 +46,8 @@ def export_folder(
     Example: pisr weights export runs/first/best.safetensors --out my-model --image photo.jpg
     """
     from pisr_core.weights.find import load_checkpoint
-    from pisr_core.weights.model_card import model_card
-    from pisr_core.weights.sharing import write_folder
+    from pisr_core.weights.hub.model_card import model_card
+    from pisr_core.weights.hub.sharing import write_folder
 
     name = fetched(checkpoint)
     trained = load_checkpoint(name, categories)
@@ -76,7 +76,7 @@ def push(
 
     Example: pisr weights push my-model me/my-model
     """
-    from pisr_core.weights.sharing import upload_folder
+    from pisr_core.weights.hub.sharing import upload_folder
 
     page = upload_folder(folder, name, private)
     if as_json:

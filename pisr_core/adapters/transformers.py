@@ -15,7 +15,7 @@ from pisr_core.config import Config, LossConfig, RelationConfig, check
 from pisr_core.errors import ConfigError
 from pisr_core.models import MODELS
 from pisr_core.models.queries.structures import MaskTargets
-from pisr_core.models.queries.universal import UniversalSegmentation
+from pisr_core.models.queries.universal.model import UniversalSegmentation
 from pisr_core.structures import Category
 
 DEFAULTS = RelationConfig(channels=128, top_k=100)

@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as transform
 
 from pisr_core.config import DataConfig, check
-from pisr_core.data.images import MAX_MEGAPIXELS
+from pisr_core.data.pictures.images import MAX_MEGAPIXELS
 from pisr_core.errors import DataError
 from pisr_core.pixel_runs import find_runs
 from pisr_core.structures import VOID_ID, PanopticSegmentation, Sample, Segment

@@ -10,8 +10,8 @@ from typing import Any
 
 from cityscapesscripts.helpers.labels import labels as cityscapes_labels
 
-from pisr_core.data.coco_json import parse_category, show
-from pisr_core.data.json_files import load_json
+from pisr_core.data.coco.entries import parse_category, show
+from pisr_core.data.coco.json_files import load_json
 from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.errors import ConfigError, DataError
 from pisr_core.structures import Category

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pisr_core.config import DataConfig, check_choice
 from pisr_core.data.categories import known_categories
-from pisr_core.data.coco_panoptic import CityscapesDataset, CocoPanopticDataset
+from pisr_core.data.coco.dataset import CityscapesDataset, CocoPanopticDataset
 from pisr_core.data.layouts import (
     SplitPaths,
     ade20k_paths,

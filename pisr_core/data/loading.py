@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pisr_core.config import DataConfig
 from pisr_core.data.augmentation import Augmentation, evaluation_size, pad, resize_for_eval
-from pisr_core.data.images import MAX_MEGAPIXELS
+from pisr_core.data.pictures.images import MAX_MEGAPIXELS
 from pisr_core.errors import ConfigError, DataError
 from pisr_core.runtime.memory import available_memory
 from pisr_core.runtime.parallel import ALONE, Process

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pisr_core.data.deep_images import ValueRange
-from pisr_core.data.image_tensors import read_image
-from pisr_core.data.images import image_size
-from pisr_core.data.json_files import load_json_lists
-from pisr_core.data.panoptic_json import read_images
+from pisr_core.data.coco.json_files import load_json_lists
+from pisr_core.data.coco.panoptic_json import read_images
+from pisr_core.data.pictures.deep_images import ValueRange
+from pisr_core.data.pictures.image_tensors import read_image
+from pisr_core.data.pictures.images import image_size
 from pisr_core.errors import DataError
 from pisr_core.structures import Category, Sample
 

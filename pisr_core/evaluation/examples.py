@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from pisr_core.data.coco_files import read_panoptic_json, read_segmentation
-from pisr_core.data.file_finder import FileFinder
-from pisr_core.data.images import read_pixels
+from pisr_core.data.coco.file_finder import FileFinder
+from pisr_core.data.coco.files import read_panoptic_json, read_segmentation
+from pisr_core.data.pictures.images import read_pixels
 from pisr_core.metrics.worst import ImageScore
 from pisr_core.structures import PanopticSegmentation
 

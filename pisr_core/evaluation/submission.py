@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from pisr_core.data.coco_files import id_to_rgb
+from pisr_core.data.coco.files import id_to_rgb
 from pisr_core.errors import ConfigError
 from pisr_core.runtime.atomic import written_whole
 from pisr_core.structures import IGNORE_INDEX, Category, PanopticResult, Sample

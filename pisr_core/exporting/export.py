@@ -11,8 +11,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from pisr_core.config import ScenesConfig
-from pisr_core.data.deep_images import ValueRange
-from pisr_core.data.image_tensors import read_image
+from pisr_core.data.pictures.deep_images import ValueRange
+from pisr_core.data.pictures.image_tensors import read_image
 from pisr_core.data.scenes import SceneDataset
 from pisr_core.errors import ConfigError, ExportError
 from pisr_core.exporting.checking import Deviation, check_batches, compare

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pisr_core.data.coco_files import read_panoptic_json, read_segmentation
-from pisr_core.data.file_finder import FileFinder
+from pisr_core.data.coco.file_finder import FileFinder
+from pisr_core.data.coco.files import read_panoptic_json, read_segmentation
 from pisr_core.errors import DataError
 from pisr_core.structures import Category, PanopticSegmentation, Sample
 

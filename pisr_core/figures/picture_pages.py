@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pisr_core.config import DataConfig
-from pisr_core.data.image_tensors import read_image
-from pisr_core.data.value_range import with_value_range
+from pisr_core.data.pictures.image_tensors import read_image
+from pisr_core.data.pictures.value_range import with_value_range
 from pisr_core.errors import DataError
 from pisr_core.inference.predict import distinct_names, find_images
 from pisr_core.results.page import Page

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torchvision.transforms.v2 import functional as transform
 
-from pisr_core.data.coco_files import CocoPanopticWriter, ReservedImage
+from pisr_core.data.coco.files import CocoPanopticWriter, ReservedImage
 from pisr_core.inference.inputs import Film, Input
 from pisr_core.inference.large_images import MAP_PIXELS, PICTURE_SIDE, bounded_size, nearest_resized
 from pisr_core.inference.video import written_video

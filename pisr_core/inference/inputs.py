@@ -11,9 +11,9 @@ import torch
 from jaxtyping import UInt8
 
 from pisr_core.config import DataConfig
-from pisr_core.data.image_tensors import read_image
-from pisr_core.data.images import image_size
 from pisr_core.data.loading import EvaluationBatch, evaluation_batch
+from pisr_core.data.pictures.image_tensors import read_image
+from pisr_core.data.pictures.images import image_size
 from pisr_core.errors import DataError
 from pisr_core.inference.large_images import network_config
 from pisr_core.inference.video import VIDEO_SUFFIXES, Video

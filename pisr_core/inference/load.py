@@ -10,7 +10,7 @@ import torch
 from pisr_core.config import Config
 from pisr_core.errors import CheckpointError, ConfigError
 from pisr_core.models import TwoStageModel, build_model
-from pisr_core.weights.checkpoint import Checkpoint
+from pisr_core.weights.files.checkpoint import Checkpoint
 from pisr_core.weights.find import load_checkpoint
 
 

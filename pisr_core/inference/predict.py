@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from pisr_core.data.images import IMAGE_SUFFIXES
 from pisr_core.data.loading import evaluation_batch
-from pisr_core.data.value_range import with_value_range
+from pisr_core.data.pictures.images import IMAGE_SUFFIXES
+from pisr_core.data.pictures.value_range import with_value_range
 from pisr_core.errors import DataError
 from pisr_core.inference.files import Predicted, PredictedImage, PredictionWriter, with_films
 from pisr_core.inference.inputs import Input, Inputs, Prepared, grouped, joined, prepare

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 from scipy.sparse import csr_array
 
-from pisr_core.data.images import BROKEN_IMAGE_ERRORS, FORMATS
+from pisr_core.data.pictures.images import BROKEN_IMAGE_ERRORS, FORMATS
 from pisr_core.errors import DataError
 from pisr_core.metrics.detections import DetectionState, ImageDetections, InstanceResult, Outcome, mean_percent
 from pisr_core.metrics.overlaps import Overlaps, segment_overlaps

@@ -14,7 +14,7 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval, Params
 
-from pisr_core.data.coco_masks import encoded_segmentation
+from pisr_core.data.coco.masks import encoded_segmentation
 from pisr_core.errors import DataError
 from pisr_core.metrics.detections import DetectionState, ImageDetections, InstanceResult, Outcome, mean_percent
 from pisr_core.metrics.matching import Instances, match_detections, outside

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from pisr_core.data.coco_files import (
+from pisr_core.data.coco.file_finder import FileFinder
+from pisr_core.data.coco.files import (
     CocoPanopticFile,
     read_panoptic_json,
     read_panoptic_png,
 )
-from pisr_core.data.coco_tables import NO_AREA
-from pisr_core.data.file_finder import FileFinder
+from pisr_core.data.coco.tables import NO_AREA
 from pisr_core.errors import DataError
 from pisr_core.metrics.overlaps import Overlaps, segment_overlaps
 from pisr_core.metrics.result import EvaluationResult

@@ -10,10 +10,10 @@ from pisr_core.models.base import PanopticModel, TwoStageModel
 from pisr_core.models.boxes.panoptic_fpn import PanopticFPN
 from pisr_core.models.center_offset.panoptic_deeplab import PanopticDeepLab
 from pisr_core.models.center_offset.upernet import UPerNet
-from pisr_core.models.queries.eomt import EoMT
-from pisr_core.models.queries.hf_maskformer import HFMaskFormer
-from pisr_core.models.queries.mask2former import Mask2Former
-from pisr_core.models.queries.maskformer import MaskFormer
+from pisr_core.models.queries.maskformer.model import MaskFormer
+from pisr_core.models.queries.universal.eomt import EoMT
+from pisr_core.models.queries.universal.hf_maskformer import HFMaskFormer
+from pisr_core.models.queries.universal.mask2former import Mask2Former
 from pisr_core.structures import Category
 
 MODELS: dict[str, type[TwoStageModel]] = {

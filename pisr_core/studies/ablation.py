@@ -27,7 +27,7 @@ from pisr_core.results.table import Cell, ResultsTable
 from pisr_core.structures import PanopticDataset
 from pisr_core.studies.study import Study, Variant
 from pisr_core.weights.find import find_weights
-from pisr_core.weights.hub import SAFETENSORS
+from pisr_core.weights.hub.fetching import SAFETENSORS
 
 COLUMNS = (
     *("model", "seed", "k", "pq", "pq_things", "pq_stuff", "miou", "filled_mean", "filled_max"),

@@ -22,7 +22,7 @@ from pisr_core.studies.processes import Slot, Training, train_all
 from pisr_core.training.finetune import load_fitting_weights
 from pisr_core.training.state import RunFolder, changed_settings, metrics_record
 from pisr_core.weights.backbone import load_backbone_weights
-from pisr_core.weights.checkpoint import read_checkpoint, save_checkpoint
+from pisr_core.weights.files.checkpoint import read_checkpoint, save_checkpoint
 
 EVALUATION = ("train.eval_every=0", "train.eval_images=0")
 """One evaluation, of the last weights on the whole split: nothing is selected by the images that it is judged on."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from pisr_core.models import TwoStageModel
 from pisr_core.weights.find import find_weights, load_checkpoint
 from pisr_core.weights.fitting import FitReport, load_fitting
-from pisr_core.weights.importing import checkpoint_weights, load_public_weights
+from pisr_core.weights.public.importing import checkpoint_weights, load_public_weights
 
 
 def load_fitting_weights(model: TwoStageModel, path: Path) -> FitReport:

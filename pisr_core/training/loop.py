@@ -29,7 +29,7 @@ from pisr_core.structures import PanopticDataset, TrainingBatch
 from pisr_core.training.learner import Learner
 from pisr_core.training.listeners import Audience, EvaluationRecord, StartRecord, StepRecord
 from pisr_core.training.state import Progress, RunFolder, TrainingState, drop_damaged_state, read_state, save_state
-from pisr_core.weights.checkpoint import save_checkpoint
+from pisr_core.weights.files.checkpoint import save_checkpoint
 from pisr_core.weights.fitting import FitReport
 
 RATE_STEPS = 50

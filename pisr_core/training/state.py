@@ -18,7 +18,7 @@ from pisr_core import presets
 from pisr_core.config import Config
 from pisr_core.errors import CheckpointError, TrainingError
 from pisr_core.runtime.atomic import written_whole
-from pisr_core.weights.damage import MALFORMED, first_line
+from pisr_core.weights.files.damage import MALFORMED, first_line
 
 logger = logging.getLogger(__name__)
 

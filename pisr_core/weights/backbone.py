@@ -10,7 +10,7 @@ from torch import nn
 from pisr_core.backbones import Backbone, start_backbone
 from pisr_core.config import BackboneConfig
 from pisr_core.errors import CheckpointError, ConfigError
-from pisr_core.weights.tensor_files import read_network
+from pisr_core.weights.files.tensor_files import read_network
 
 logger = logging.getLogger(__name__)
 

@@ -17,14 +17,14 @@ from pisr_core.data.categories import known_categories, read_categories
 from pisr_core.errors import CheckpointError
 from pisr_core.models import build_model
 from pisr_core.runtime.atomic import written_whole
-from pisr_core.weights.checkpoint import Checkpoint, is_checkpoint, read_checkpoint, read_info
-from pisr_core.weights.download import Progress, cache_folder, download
-from pisr_core.weights.eomt import read_eomt_file
-from pisr_core.weights.hub import SAFETENSORS, HubName, fetch_model, parse_hub_name
-from pisr_core.weights.hub_folder import read_hub_folder
-from pisr_core.weights.importing import load_public_weights
-from pisr_core.weights.sources import SOURCES, WeightsSource
-from pisr_core.weights.tensor_files import read_tensors
+from pisr_core.weights.files.checkpoint import Checkpoint, is_checkpoint, read_checkpoint, read_info
+from pisr_core.weights.files.tensor_files import read_tensors
+from pisr_core.weights.hub.fetching import SAFETENSORS, HubName, fetch_model, parse_hub_name
+from pisr_core.weights.hub.folder import read_hub_folder
+from pisr_core.weights.public.download import Progress, cache_folder, download
+from pisr_core.weights.public.eomt import read_eomt_file
+from pisr_core.weights.public.importing import load_public_weights
+from pisr_core.weights.public.sources import SOURCES, WeightsSource
 
 FILE_ENDINGS = (".safetensors", ".pth", ".pt", ".pkl", ".bin", ".ckpt")
 """A name that ends so is a file's, even where there is no such file."""

@@ -41,7 +41,7 @@ class Weights:
         names: the tensors' names in the file, by ours.
         categories: the classes that they were trained for, in the order of the outputs; `None` where the file does not
             name them.
-        prefix: what stands before the names in the file, see `pisr_core.weights.layouts.Found`.
+        prefix: what stands before the names in the file, see `pisr_core.weights.public.layouts.Found`.
         elsewhere: names of the file's other tensors.
     """
 

@@ -10,7 +10,7 @@ import pytest
 from pisr_core import presets
 from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.models import build_model
-from pisr_core.weights.checkpoint import save_checkpoint
+from pisr_core.weights.files.checkpoint import save_checkpoint
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

@@ -10,7 +10,7 @@ from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.errors import CheckpointError, ConfigError
 from pisr_core.models import build_model
 from pisr_core.results.table import ResultsTable
-from pisr_core.weights.checkpoint import save_checkpoint
+from pisr_core.weights.files.checkpoint import save_checkpoint
 
 SMALL = (
     *("backbone.pretrained=false", "data.scenes.size=[64, 64]", "data.scenes.val_images=2", "data.workers=0"),

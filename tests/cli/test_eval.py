@@ -15,7 +15,7 @@ from pisr_core.data.categories import known_categories
 from pisr_core.evaluation.evaluate import evaluate
 from pisr_core.inference.load import load_model
 from pisr_core.models import build_model
-from pisr_core.weights.checkpoint import save_checkpoint
+from pisr_core.weights.files.checkpoint import save_checkpoint
 
 SMALL = [
     "backbone.pretrained=false",

@@ -7,7 +7,7 @@ from pisr_cli.app import app, main
 from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.models import build_model
 from pisr_core.presets import load
-from pisr_core.weights.checkpoint import save_checkpoint
+from pisr_core.weights.files.checkpoint import save_checkpoint
 
 PUBLIC = {
     "ade20k-maskformer-r50-baseline": 109.2,

@@ -13,10 +13,10 @@ from PIL import Image
 
 from pisr_cli.app import app, main
 from pisr_core import presets
-from pisr_core.data.coco_files import read_panoptic_json
+from pisr_core.data.coco.files import read_panoptic_json
 from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.models import build_model
-from pisr_core.weights.checkpoint import save_checkpoint
+from pisr_core.weights.files.checkpoint import save_checkpoint
 
 NONSENSE = "no/such.thing"
 

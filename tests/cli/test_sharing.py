@@ -8,9 +8,9 @@ from PIL import Image
 from pisr_core import presets
 from pisr_core.data.categories import known_categories
 from pisr_core.models import build_model
-from pisr_core.weights.checkpoint import read_checkpoint, save_checkpoint
+from pisr_core.weights.files.checkpoint import read_checkpoint, save_checkpoint
 from pisr_core.weights.find import load_checkpoint
-from pisr_core.weights.hub import HubName, fetch_model
+from pisr_core.weights.hub.fetching import HubName, fetch_model
 
 CLASSES = known_categories("scenes")
 SMALL = ["backbone.pretrained=false", "data.scenes.size=[64, 96]", "data.eval_short_side=64", "data.workers=0"]

@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 from pisr_cli.app import app
 from pisr_cli.study import parse_seeds
 from pisr_core.errors import ConfigError
-from pisr_core.weights.checkpoint import read_checkpoint
+from pisr_core.weights.files.checkpoint import read_checkpoint
 
 SMALL = (
     *("--preset", "scenes-pdl-r18", "--device", "cpu", "--parallel", "1", "--seeds", "3", "--steps", "1"),

@@ -12,7 +12,7 @@ from pisr_cli.train.live import LiveView, PlainLines, SmoothedLosses, live_view
 from pisr_core.config import Config, TrainConfig
 from pisr_core.errors import ConfigError, TrainingError
 from pisr_core.training.listeners import EvaluationRecord, StartRecord, StepRecord
-from pisr_core.weights.checkpoint import read_checkpoint
+from pisr_core.weights.files.checkpoint import read_checkpoint
 
 TINY = """
 extends = "scenes-pdl-r18"

@@ -8,8 +8,8 @@ from pisr_cli.app import main
 from pisr_core import presets
 from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.models import build_model
-from pisr_core.weights.checkpoint import read_checkpoint
-from pisr_core.weights.sources import SOURCES, WeightsSource
+from pisr_core.weights.files.checkpoint import read_checkpoint
+from pisr_core.weights.public.sources import SOURCES, WeightsSource
 
 
 @pytest.fixture

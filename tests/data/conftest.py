@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pisr_core.data.coco_files import id_to_rgb
+from pisr_core.data.coco.files import id_to_rgb
 
 CATEGORIES = [{"id": 1, "name": "road", "isthing": 0}, {"id": 5, "name": "car", "isthing": 1}]
 SIZE = (24, 32)

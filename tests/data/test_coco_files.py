@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pisr_core.data.coco_files import (
+from pisr_core.data.coco.files import (
     AnnotationRecord,
     CocoPanopticWriter,
     id_to_rgb,

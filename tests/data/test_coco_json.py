@@ -3,9 +3,9 @@ import json
 
 import pytest
 
-from pisr_core.data.coco_json import distinct_color, is_inside
-from pisr_core.data.json_files import load_json
-from pisr_core.data.panoptic_json import read_panoptic_json
+from pisr_core.data.coco.entries import distinct_color, is_inside
+from pisr_core.data.coco.json_files import load_json
+from pisr_core.data.coco.panoptic_json import read_panoptic_json
 from pisr_core.errors import DataError
 from pisr_core.structures import Segment
 

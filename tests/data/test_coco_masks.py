@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from pisr_core.data.coco_masks import decoded_segmentation, encoded_segmentation
+from pisr_core.data.coco.masks import decoded_segmentation, encoded_segmentation
 
 SIZE = (4, 5)
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pisr_core.data.deep_images import rounded_range
-from pisr_core.data.image_tensors import pillow_to_tensor, read_image
-from pisr_core.data.images import image_size
+from pisr_core.data.pictures.deep_images import rounded_range
+from pisr_core.data.pictures.image_tensors import pillow_to_tensor, read_image
+from pisr_core.data.pictures.images import image_size
 from pisr_core.errors import DataError
 
 TWELVE_BITS = (0.0, 4095.0)

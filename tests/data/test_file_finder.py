@@ -1,6 +1,6 @@
 import pytest
 
-from pisr_core.data.file_finder import FileFinder
+from pisr_core.data.coco.file_finder import FileFinder
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from pisr_core.data import images
-from pisr_core.data.image_tensors import read_image
-from pisr_core.data.images import image_size
+from pisr_core.data.pictures import images
+from pisr_core.data.pictures.image_tensors import read_image
+from pisr_core.data.pictures.images import image_size
 from pisr_core.errors import DataError
 
 ROTATED = 6  # EXIF: stored lying on its side

@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from pisr_core.data.json_files import JsonList, load_json, load_json_lists
+from pisr_core.data.coco.json_files import JsonList, load_json, load_json_lists
 from pisr_core.errors import DataError
 
 CONTENT = {

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from pisr_core.data import panoptic_json
-from pisr_core.data.coco_tables import NO_AREA
-from pisr_core.data.panoptic_json import read_panoptic_json
+from pisr_core.data.coco import panoptic_json
+from pisr_core.data.coco.panoptic_json import read_panoptic_json
+from pisr_core.data.coco.tables import NO_AREA
 from pisr_core.errors import DataError
 from pisr_core.structures import Segment
 

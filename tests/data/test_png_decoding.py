@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from pisr_core.data.png_decoding import decode_rgb
+from pisr_core.data.pictures.png_decoding import decode_rgb
 
 
 def png(pixels, **options):

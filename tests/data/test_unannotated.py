@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from pisr_core.data.image_tensors import read_image
-from pisr_core.data.images import image_size
+from pisr_core.data.pictures.image_tensors import read_image
+from pisr_core.data.pictures.images import image_size
 from pisr_core.data.unannotated import ImageFolderDataset
 from pisr_core.errors import DataError
 from pisr_core.structures import Category, PanopticDataset

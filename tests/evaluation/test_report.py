@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from pisr_core.data import build_dataset
-from pisr_core.data.coco_files import CocoPanopticWriter
+from pisr_core.data.coco.files import CocoPanopticWriter
 from pisr_core.evaluation.evaluate import evaluate
 from pisr_core.evaluation.examples import examples_of_files
 from pisr_core.evaluation.model_examples import examples_of_model

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from pisr_core import presets
-from pisr_core.data.coco_files import CocoPanopticWriter
+from pisr_core.data.coco.files import CocoPanopticWriter
 from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.errors import ConfigError, DataError
 from pisr_core.figures.annotations import Annotations

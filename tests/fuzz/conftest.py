@@ -28,10 +28,10 @@ from pisr_core import presets
 from pisr_core.data.categories import read_categories
 from pisr_core.data.checking.check import check_data
 from pisr_core.data.checking.splits import SplitSource
-from pisr_core.data.coco_files import id_to_rgb, read_panoptic_json, read_panoptic_png
-from pisr_core.data.image_tensors import read_image
-from pisr_core.data.images import image_size
+from pisr_core.data.coco.files import id_to_rgb, read_panoptic_json, read_panoptic_png
 from pisr_core.data.layouts import SplitPaths
+from pisr_core.data.pictures.image_tensors import read_image
+from pisr_core.data.pictures.images import image_size
 from pisr_core.data.prepare.archives import unpack
 from pisr_core.data.prepare.cityscapes import draw_instances
 from pisr_core.data.prepare.coco_instances import CocoInstancesImage, read_coco_file
@@ -41,9 +41,9 @@ from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.metrics.files import evaluate_files
 from pisr_core.results.table import ResultsTable
 from pisr_core.training.state import Progress, TrainingState, read_state, save_state
-from pisr_core.weights.checkpoint import read_checkpoint, save_checkpoint
-from pisr_core.weights.layouts import detect_layout, rename_tensors
-from pisr_core.weights.tensor_files import read_tensors
+from pisr_core.weights.files.checkpoint import read_checkpoint, save_checkpoint
+from pisr_core.weights.files.tensor_files import read_tensors
+from pisr_core.weights.public.layouts import detect_layout, rename_tensors
 
 MEMORY = 3 << 30
 """Bytes that reading may claim beyond what the process has."""

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from pisr_core.config import DataConfig
-from pisr_core.data.value_range import with_value_range
+from pisr_core.data.pictures.value_range import with_value_range
 from pisr_core.inference.inputs import Input, prepare
 
 

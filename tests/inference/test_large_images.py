@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from pisr_core.config import DataConfig
-from pisr_core.data.coco_files import read_panoptic_json, read_segmentation, rgb_to_id
+from pisr_core.data.coco.files import read_panoptic_json, read_segmentation, rgb_to_id
 from pisr_core.errors import DeviceError
 from pisr_core.inference import files as prediction_files
 from pisr_core.inference import large_images

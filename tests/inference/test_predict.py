@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pisr_core.data.coco_files import read_panoptic_json, read_segmentation, rgb_to_id
-from pisr_core.data.image_tensors import read_image
+from pisr_core.data.coco.files import read_panoptic_json, read_segmentation, rgb_to_id
+from pisr_core.data.pictures.image_tensors import read_image
 from pisr_core.errors import DataError
 from pisr_core.inference.fast_model import FastModel
 from pisr_core.inference.mode import inference

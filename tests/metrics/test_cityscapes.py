@@ -12,7 +12,7 @@ from cityscapesscripts.preparation.createPanopticImgs import convert2panoptic
 from PIL import Image
 
 from pisr_core.data.categories import is_cityscapes, known_categories
-from pisr_core.data.coco_files import CocoPanopticWriter
+from pisr_core.data.coco.files import CocoPanopticWriter
 from pisr_core.errors import DataError
 from pisr_core.metrics.cityscapes import CityscapesAP, InstanceIoU, average_precision
 from pisr_core.metrics.files import evaluate_files

@@ -128,6 +128,6 @@ def test_many_classes_against_themselves(tmp_path, monkeypatch):
     assert (result.panoptic.all.pq, result.panoptic.all.n) == (100, 3) and result.semantic.miou == 100
     assert result.instance.ap == pytest.approx(100) and result.instance.per_class[255] == pytest.approx(100)
     assert result.confusion.counts == {(0, 0): 1, (255, 255): 1, (4999, 4999): 1}
-    monkeypatch.setattr("pisr_core.data.panoptic_json.MOST_CLASSES", 4999)
+    monkeypatch.setattr("pisr_core.data.coco.panoptic_json.MOST_CLASSES", 4999)
     with pytest.raises(DataError, match="has 5000 categories; from 1 to 4999 can be used"):
         evaluate_files(tmp_path / "truth.json", tmp_path / "truth.json")

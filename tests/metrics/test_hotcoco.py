@@ -3,7 +3,7 @@
 import numpy as np
 from hotcoco.panoptic import PanopticEval
 
-from pisr_core.data.coco_files import CocoPanopticWriter
+from pisr_core.data.coco.files import CocoPanopticWriter
 from pisr_core.metrics.files import evaluate_files
 
 

@@ -10,7 +10,7 @@ from pisr_core.data import build_dataset
 from pisr_core.models import build_model
 from pisr_core.models.boxes.losses import semantic_cross_entropy
 from pisr_core.models.center_offset.losses import center_mse, offset_l1
-from pisr_core.models.queries.losses import mask_losses
+from pisr_core.models.queries.maskformer.losses import mask_losses
 from pisr_core.models.queries.structures import MaskPrediction, MaskTargets
 from pisr_core.training.train import train as run_training
 

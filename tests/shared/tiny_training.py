@@ -15,7 +15,7 @@ from pisr_core.structures import Category, PanopticSegmentation, Sample, Segment
 from pisr_core.training import loop
 from pisr_core.training import train as trainer
 from pisr_core.training.state import read_state
-from pisr_core.weights.checkpoint import read_checkpoint
+from pisr_core.weights.files.checkpoint import read_checkpoint
 
 CATEGORIES = (Category(1, "ground", False), Category(2, "box", True))
 TRAIN = TrainConfig(

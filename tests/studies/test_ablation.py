@@ -26,7 +26,7 @@ from pisr_core.studies.ablation import (
     scores_by_k,
 )
 from pisr_core.studies.study import Study
-from pisr_core.weights.checkpoint import save_checkpoint
+from pisr_core.weights.files.checkpoint import save_checkpoint
 
 CPU = torch.device("cpu")
 

@@ -14,7 +14,7 @@ from pisr_core.studies import processes
 from pisr_core.studies.processes import Slot
 from pisr_core.studies.study import TABLE_5, Study, Variant, parse_variant, run_study, write_initial_weights
 from pisr_core.training.finetune import load_fitting_weights
-from pisr_core.weights.checkpoint import read_checkpoint, save_checkpoint
+from pisr_core.weights.files.checkpoint import read_checkpoint, save_checkpoint
 
 TRAINER = """
 import json, pathlib, sys, tomllib

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pisr_core.evaluation.evaluate import evaluate
-from pisr_core.weights.checkpoint import read_checkpoint
+from pisr_core.weights.files.checkpoint import read_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from pisr_core.errors import ConfigError, TrainingError
 from pisr_core.training import train as trainer
 from pisr_core.training.listeners import TrainListener
 from pisr_core.training.state import read_state
-from pisr_core.weights.checkpoint import read_checkpoint
+from pisr_core.weights.files.checkpoint import read_checkpoint
 from pisr_core.weights.fitting import FitReport
 
 

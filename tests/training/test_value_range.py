@@ -2,10 +2,10 @@ import numpy as np
 from PIL import Image
 
 from pisr_core import presets
-from pisr_core.data.coco_files import CocoPanopticWriter
+from pisr_core.data.coco.files import CocoPanopticWriter
 from pisr_core.structures import Category, PanopticSegmentation, Segment
 from pisr_core.training.train import build_trainer
-from pisr_core.weights.checkpoint import read_checkpoint
+from pisr_core.weights.files.checkpoint import read_checkpoint
 
 SETTINGS = ["backbone.pretrained=false", "data.crop=[32, 32]", "data.workers=0", "train.batch_size=1", "train.steps=1"]
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from pisr_core.config import Config, DataConfig, TrainConfig
 from pisr_core.errors import CheckpointError, OutputError
 from pisr_core.structures import Category
-from pisr_core.weights.checkpoint import read_checkpoint, save_checkpoint
+from pisr_core.weights.files.checkpoint import read_checkpoint, save_checkpoint
 
 CONFIG = Config(name="own", data=DataConfig(crop=(32, 48), short_side=(40, 50)), train=TrainConfig(lr=0.5))
 CATEGORIES = (Category(3, "sky", False, (1, 2, 3)), Category(7, "Pferd · 馬", True, (9, 8, 7), "animal"))

@@ -1,6 +1,6 @@
 import torch
 
-from pisr_core.weights.detectron2 import from_detectron2_deeplab, from_detectron2_maskformer
+from pisr_core.weights.public.detectron2 import from_detectron2_deeplab, from_detectron2_maskformer
 
 
 def test_names():

@@ -6,8 +6,8 @@ import pytest
 
 from pisr_core import presets
 from pisr_core.errors import CheckpointError
-from pisr_core.weights.download import download
-from pisr_core.weights.sources import SOURCES, WeightsSource
+from pisr_core.weights.public.download import download
+from pisr_core.weights.public.sources import SOURCES, WeightsSource
 
 CONTENT = bytes(range(256)) * 12_000
 MD5 = hashlib.md5(CONTENT).hexdigest()

@@ -7,8 +7,8 @@ from pisr_core import presets
 from pisr_core.data.categories import known_categories
 from pisr_core.errors import CheckpointError
 from pisr_core.models import build_model
-from pisr_core.weights.efficientnet import LITE0_DEPTHS, from_efficientnet_lite0
-from pisr_core.weights.importing import load_public_weights
+from pisr_core.weights.public.efficientnet import LITE0_DEPTHS, from_efficientnet_lite0
+from pisr_core.weights.public.importing import load_public_weights
 
 NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 

@@ -10,9 +10,9 @@ from tiny_networks import CLASSES, SIDE, eomt, eomt_dinov3
 
 from pisr_core.errors import CheckpointError
 from pisr_core.models import build_model
-from pisr_core.models.queries.eomt_names import from_timm
+from pisr_core.models.queries.universal.eomt_names import from_timm
 from pisr_core.structures import Category
-from pisr_core.weights.eomt import read_eomt_file
+from pisr_core.weights.public.eomt import read_eomt_file
 
 CATEGORIES = tuple(Category(index, str(index), index < 2) for index in range(CLASSES))
 HEADS = {

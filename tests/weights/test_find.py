@@ -12,9 +12,9 @@ from pisr_core.errors import CheckpointError
 from pisr_core.models import build_model
 from pisr_core.training.finetune import load_fitting_weights
 from pisr_core.weights import find
-from pisr_core.weights.checkpoint import Checkpoint, save_checkpoint
+from pisr_core.weights.files.checkpoint import Checkpoint, save_checkpoint
 from pisr_core.weights.find import find_weights, load_checkpoint
-from pisr_core.weights.sources import SOURCES, WeightsSource
+from pisr_core.weights.public.sources import SOURCES, WeightsSource
 
 CLASSES = known_categories("scenes")
 CONFIG = presets.load("scenes-pdl-r18", ["backbone.pretrained=false"])

@@ -10,12 +10,12 @@ from pisr_core.class_axes import ClassAxis
 from pisr_core.data.categories import known_categories
 from pisr_core.errors import CheckpointError
 from pisr_core.models import MODELS, build_model
-from pisr_core.models.queries.universal import QueryHeads
+from pisr_core.models.queries.universal.model import QueryHeads
 from pisr_core.structures import Category
 from pisr_core.training.finetune import load_fitting_weights
-from pisr_core.weights.checkpoint import save_checkpoint
+from pisr_core.weights.files.checkpoint import save_checkpoint
 from pisr_core.weights.fitting import ClassMatch
-from pisr_core.weights.importing import load_public_weights
+from pisr_core.weights.public.importing import load_public_weights
 
 SCENES = known_categories("scenes")
 PISR = presets.load("scenes-pdl-r18")

@@ -5,7 +5,7 @@ from fake_hub import TOKEN, point_to
 from huggingface_hub import constants
 
 from pisr_core.errors import CheckpointError
-from pisr_core.weights.hub import HubName, fetch_model, needed_files, parse_hub_name
+from pisr_core.weights.hub.fetching import HubName, fetch_model, needed_files, parse_hub_name
 
 CONFIG, PROCESSOR = b'{"model_type": "eomt"}', b"{}"
 WEIGHTS = os.urandom(300_000)

@@ -10,13 +10,13 @@ from safetensors.torch import load_file, save_file
 from tiny_networks import LABELS, PROCESSORS, QUERIES, TINY, mask2former, swin
 
 from pisr_core import presets
-from pisr_core.data.image_tensors import pillow_to_tensor
 from pisr_core.data.loading import evaluation_batch
+from pisr_core.data.pictures.image_tensors import pillow_to_tensor
 from pisr_core.errors import CheckpointError
 from pisr_core.inference.predict import predict_sample
 from pisr_core.models import build_model
 from pisr_core.structures import Category, Sample
-from pisr_core.weights.hub_folder import read_hub_folder
+from pisr_core.weights.hub.folder import read_hub_folder
 
 CLASSES = tuple(Category(index, name, name in ("person", "car")) for index, name in sorted(LABELS["id2label"].items()))
 

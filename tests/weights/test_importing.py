@@ -11,9 +11,9 @@ from pisr_core import presets
 from pisr_core.data.categories import known_categories
 from pisr_core.errors import CheckpointError
 from pisr_core.models import build_model
-from pisr_core.weights.checkpoint import read_checkpoint
+from pisr_core.weights.files.checkpoint import read_checkpoint
 from pisr_core.weights.fitting import Unfit
-from pisr_core.weights.importing import import_weights, load_public_weights
+from pisr_core.weights.public.importing import import_weights, load_public_weights
 
 SCENES = known_categories("scenes")
 PISR = presets.load("scenes-pdl-r18")

@@ -9,8 +9,8 @@ from pisr_core import presets
 from pisr_core.backbones import PIXEL_STD
 from pisr_core.data.categories import known_categories
 from pisr_core.models import build_model
-from pisr_core.weights.layouts import LAYOUTS, detect_layout, rename_tensors
-from pisr_core.weights.panoptic_fpn import from_detectron2_panoptic_fpn, from_torchvision_mask_rcnn
+from pisr_core.weights.public.layouts import LAYOUTS, detect_layout, rename_tensors
+from pisr_core.weights.public.panoptic_fpn import from_detectron2_panoptic_fpn, from_torchvision_mask_rcnn
 
 HEADS = "initial_heads.regions.heads."
 

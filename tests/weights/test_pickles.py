@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from pisr_core.errors import CheckpointError
-from pisr_core.weights.layouts import detect_layout
-from pisr_core.weights.tensor_files import read_network, read_tensors
+from pisr_core.weights.files.tensor_files import read_network, read_tensors
+from pisr_core.weights.public.layouts import detect_layout
 
 
 def small_network():

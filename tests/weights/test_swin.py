@@ -2,8 +2,8 @@ import torch
 
 from pisr_core import presets
 from pisr_core.backbones import build_backbone
-from pisr_core.weights.layouts import LAYOUTS
-from pisr_core.weights.swin import from_original_swin
+from pisr_core.weights.public.layouts import LAYOUTS
+from pisr_core.weights.public.swin import from_original_swin
 
 BLOCK = {
     "norm1": ("weight", "bias"),

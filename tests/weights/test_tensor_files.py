@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from pisr_core.errors import CheckpointError
-from pisr_core.weights.layouts import detect_layout, rename_tensors
-from pisr_core.weights.tensor_files import read_tensors
+from pisr_core.weights.files.tensor_files import read_tensors
+from pisr_core.weights.public.layouts import detect_layout, rename_tensors
 
 
 def save(path, content):

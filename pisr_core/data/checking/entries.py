@@ -12,7 +12,7 @@ from typing import Any
 
 from pisr_core.data.checking.findings import Finding, Kind
 from pisr_core.data.checking.isthing import segments_isthing, settled_isthing
-from pisr_core.data.coco_json import (
+from pisr_core.data.coco.entries import (
     ISTHING_CURE,
     is_inside,
     parse_annotation,
@@ -20,8 +20,8 @@ from pisr_core.data.coco_json import (
     parse_image,
     parse_segment,
 )
-from pisr_core.data.coco_tables import ImageRecord
-from pisr_core.data.json_files import CURE, JsonList, load_json_lists
+from pisr_core.data.coco.json_files import CURE, JsonList, load_json_lists
+from pisr_core.data.coco.tables import ImageRecord
 from pisr_core.errors import DataError
 from pisr_core.structures import MOST_CLASSES, Category
 

@@ -11,7 +11,7 @@ from PIL import Image
 from pisr_core.data.checking.findings import Finding, Kind
 from pisr_core.data.checking.pairing import SplitPairs
 from pisr_core.data.checking.splits import SplitSource
-from pisr_core.data.coco_json import is_inside
+from pisr_core.data.coco.entries import is_inside
 
 
 def missing_folders(source: SplitSource) -> Iterator[Finding]:

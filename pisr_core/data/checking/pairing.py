@@ -10,8 +10,8 @@ from pisr_core.data.checking.inspection import Pair
 from pisr_core.data.checking.segments import SegmentShapes, measure_segments
 from pisr_core.data.checking.splits import SplitSource
 from pisr_core.data.checking.systematic import Owners, Reading, find_reading, fits
-from pisr_core.data.coco_files import read_panoptic_png
-from pisr_core.data.file_finder import FileFinder
+from pisr_core.data.coco.file_finder import FileFinder
+from pisr_core.data.coco.files import read_panoptic_png
 from pisr_core.data.sampling import spread_over
 from pisr_core.errors import DataError
 from pisr_core.runtime.parallel import parallel_map

@@ -10,7 +10,7 @@ from typing import Any
 
 from pisr_core.data.checking.pairing import SplitPairs
 from pisr_core.data.checking.systematic import Infos, Reading
-from pisr_core.data.coco_files import read_panoptic_png, write_panoptic_png
+from pisr_core.data.coco.files import read_panoptic_png, write_panoptic_png
 from pisr_core.errors import DataError
 from pisr_core.pixel_runs import find_runs
 from pisr_core.runtime.atomic import written_whole

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pisr_core.data.checking.statistics import DatasetStatistics
-from pisr_core.data.value_range import find_value_range
+from pisr_core.data.pictures.value_range import find_value_range
 
 CROP_PIXELS = 1024**2
 """Crops above this are halved: they would not fit a batch on one GPU."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from pisr_core.data.coco_json import is_inside, show
+from pisr_core.data.coco.entries import is_inside, show
 from pisr_core.errors import DataError
 from pisr_core.runtime.atomic import written_whole
 

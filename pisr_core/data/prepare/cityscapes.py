@@ -14,7 +14,7 @@ from cityscapesscripts.preparation.json2instanceImg import createInstanceImage
 from jaxtyping import Int
 from PIL import Image
 
-from pisr_core.data.coco_json import parse_image, show
+from pisr_core.data.coco.entries import parse_image, show
 from pisr_core.data.prepare.raw import Label, LabelledMap, check_image, check_known, read_label_map
 from pisr_core.errors import DataError
 from pisr_core.runtime.atomic import written_whole

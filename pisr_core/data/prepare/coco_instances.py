@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from pisr_core.data.coco_json import parse_category, parse_image, show
-from pisr_core.data.coco_masks import decoded_segmentation
-from pisr_core.data.coco_tables import ImageRecord
-from pisr_core.data.json_files import load_json
+from pisr_core.data.coco.entries import parse_category, parse_image, show
+from pisr_core.data.coco.json_files import load_json
+from pisr_core.data.coco.masks import decoded_segmentation
+from pisr_core.data.coco.tables import ImageRecord
 from pisr_core.data.prepare.overlaps import Piece, paint
 from pisr_core.data.prepare.raw import Label, LabelledMap, check_known, check_size, read_label_map
 from pisr_core.errors import DataError

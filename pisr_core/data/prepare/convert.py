@@ -9,7 +9,7 @@ from typing import Any
 
 from pisr_core.config import check_choice
 from pisr_core.data.categories import read_categories
-from pisr_core.data.images import IMAGE_SUFFIXES
+from pisr_core.data.pictures.images import IMAGE_SUFFIXES
 from pisr_core.data.prepare.coco_instances import CocoFile, CocoInstancesImage, StuffMap, read_coco_file
 from pisr_core.data.prepare.mask_pairs import MaskPair
 from pisr_core.data.prepare.overlaps import OVERLAPS

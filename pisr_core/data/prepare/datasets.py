@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pisr_core.config import check_choice
 from pisr_core.data.categories import known_categories
-from pisr_core.data.panoptic_json import read_panoptic_json
+from pisr_core.data.coco.panoptic_json import read_panoptic_json
 from pisr_core.data.prepare import ade20k, cityscapes
 from pisr_core.data.prepare.archives import unpack
 from pisr_core.data.prepare.split import NAMED_ERRORS, Progress, SplitReport, write_split

@@ -12,8 +12,8 @@ from jaxtyping import Int
 from PIL import Image
 from scipy import ndimage
 
-from pisr_core.data.coco_files import id_to_rgb
-from pisr_core.data.images import BROKEN_IMAGE_ERRORS, FORMATS, image_size
+from pisr_core.data.coco.files import id_to_rgb
+from pisr_core.data.pictures.images import BROKEN_IMAGE_ERRORS, FORMATS, image_size
 from pisr_core.errors import DataError
 from pisr_core.runtime.atomic import written_whole
 from pisr_core.structures import VOID_ID, Category

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pisr_core.data.coco_json import show
-from pisr_core.data.json_files import load_json
+from pisr_core.data.coco.entries import show
+from pisr_core.data.coco.json_files import load_json
 from pisr_core.data.prepare.raw import Entry, category_entries
 from pisr_core.errors import DataError
 from pisr_core.runtime.atomic import written_whole

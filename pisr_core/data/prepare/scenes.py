@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from pisr_core.config import ScenesConfig
-from pisr_core.data.coco_files import CocoPanopticWriter
+from pisr_core.data.coco.files import CocoPanopticWriter
 from pisr_core.data.scenes import SceneDataset
 from pisr_core.errors import DataError
 from pisr_core.runtime.atomic import written_whole

@@ -9,7 +9,7 @@ import timm
 from torch import Tensor, nn
 
 from pisr_core.errors import ConfigError
-from pisr_core.models.queries.eomt_names import from_dinov3, from_timm
+from pisr_core.models.queries.universal.eomt_names import from_dinov3, from_timm
 
 TIMM = "timm/"
 """What the hub's names of timm's weights begin with."""

@@ -16,9 +16,9 @@ from pisr_core.data.checking.segments import measure_segments
 from pisr_core.data.checking.settings import suggest_settings
 from pisr_core.data.checking.splits import find_splits
 from pisr_core.data.checking.statistics import DatasetStatistics, nearest_centers
-from pisr_core.data.coco_files import id_to_rgb
-from pisr_core.data.coco_panoptic import CocoPanopticDataset
-from pisr_core.data.image_tensors import read_image
+from pisr_core.data.coco.dataset import CocoPanopticDataset
+from pisr_core.data.coco.files import id_to_rgb
+from pisr_core.data.pictures.image_tensors import read_image
 from pisr_core.errors import ConfigError, DataError
 from pisr_core.models.center_offset.grouping import find_centers
 from pisr_core.structures import Category

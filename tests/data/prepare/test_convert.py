@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from pisr_core.data.coco_files import read_panoptic_json, read_segmentation
+from pisr_core.data.coco.files import read_panoptic_json, read_segmentation
 from pisr_core.data.prepare.convert import StuffSource, convert_instances, convert_masks
 from pisr_core.data.prepare.mask_pairs import panoptic
 from pisr_core.data.prepare.overlaps import Piece, paint

@@ -13,9 +13,9 @@ from pisr_core.config import BackboneConfig, BranchConfig, Config, DeepLabConfig
 from pisr_core.models import PanopticDeepLab
 from pisr_core.models.center_offset.merging import panoptic_labels
 from pisr_core.structures import Category
-from pisr_core.weights.importing import load_public_weights
-from pisr_core.weights.layouts import detect_layout, rename_tensors
-from pisr_core.weights.tensor_files import read_tensors
+from pisr_core.weights.files.tensor_files import read_tensors
+from pisr_core.weights.public.importing import load_public_weights
+from pisr_core.weights.public.layouts import detect_layout, rename_tensors
 
 
 def branch(head: dict) -> BranchConfig:

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from pisr_core.config import MaskFormerConfig
-from pisr_core.models.queries.losses import class_loss, dice_loss, focal_loss, mask_losses
-from pisr_core.models.queries.matching import dice_cost, focal_cost, match
+from pisr_core.models.queries.maskformer.losses import class_loss, dice_loss, focal_loss, mask_losses
+from pisr_core.models.queries.maskformer.matching import dice_cost, focal_cost, match
 from pisr_core.models.queries.structures import MaskPrediction, MaskTargets
 
 CONFIG = MaskFormerConfig()

@@ -12,14 +12,14 @@ from torch import nn
 from pisr_core.backbones import Backbone
 from pisr_core.config import BackboneConfig, Config, MaskFormerConfig, RelationConfig
 from pisr_core.models import MaskFormer
-from pisr_core.models.queries.losses import mask_losses
-from pisr_core.models.queries.matching import match
+from pisr_core.models.queries.maskformer.losses import mask_losses
+from pisr_core.models.queries.maskformer.matching import match
 from pisr_core.models.queries.merging import semantic_inference
 from pisr_core.models.queries.structures import MaskTargets
 from pisr_core.structures import Category
-from pisr_core.weights.importing import load_public_weights
-from pisr_core.weights.layouts import detect_layout, rename_tensors
-from pisr_core.weights.tensor_files import read_tensors
+from pisr_core.weights.files.tensor_files import read_tensors
+from pisr_core.weights.public.importing import load_public_weights
+from pisr_core.weights.public.layouts import detect_layout, rename_tensors
 
 
 def reference_config(case: dict) -> Config:

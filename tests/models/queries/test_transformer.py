@@ -3,7 +3,7 @@ import math
 import torch
 from torch import nn
 
-from pisr_core.models.queries.transformer import DecoderLayer, EncoderLayer, sine_positions
+from pisr_core.models.queries.maskformer.transformer import DecoderLayer, EncoderLayer, sine_positions
 
 
 def test_positions_by_hand():

@@ -7,8 +7,8 @@ from tiny_networks import CLASSES, QUERIES, SIDE, TINY
 from pisr_core.config import BackboneConfig, Config, LossConfig, RelationConfig
 from pisr_core.errors import ConfigError
 from pisr_core.models import MODELS, build_model
-from pisr_core.models.queries.eomt import EoMT
 from pisr_core.models.queries.structures import MaskTargets
+from pisr_core.models.queries.universal.eomt import EoMT
 from pisr_core.structures import Category
 
 CATEGORIES = [Category(index, f"class {index}", index % 2 == 0) for index in range(CLASSES)]

@@ -1,0 +1,1 @@
+"""COCO's panoptic format: its JSON, its PNGs, and the dataset of both."""

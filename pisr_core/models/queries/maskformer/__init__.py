@@ -1,0 +1,1 @@
+"""MaskFormer, written out."""

@@ -1,0 +1,1 @@
+"""Files of tensors, ours and others', read as data."""

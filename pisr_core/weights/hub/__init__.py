@@ -1,0 +1,1 @@
+"""Folders in the hub's layout: fetched, read, written, shared."""

@@ -1,0 +1,121 @@
+"""Fetching public weights."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import urllib.request
+from collections.abc import Callable
+from http import HTTPStatus
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from typing import BinaryIO
+from urllib.error import HTTPError
+
+from filelock import FileLock
+
+from pisr_core.errors import CheckpointError
+from pisr_core.weights.public.sources import WeightsSource
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes that are there and the bytes in all (0 where the server does not say)."""
+
+CHUNK = 1 << 20
+TIMEOUT = 30.0
+"""Seconds without an answer after which a server counts as out of reach."""
+
+
+def cache_folder() -> Path:
+    """Where files are kept that are used by name: `$PISR_CACHE`, else `pisr` in the user's folder for caches."""
+    given = os.environ.get("PISR_CACHE")
+    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pisr"
+
+
+def download(source: WeightsSource, folder: Path, progress: Progress) -> Path:
+    """Fetches public weights, or finds them where an earlier call has put them.
+
+    A `.part` file that an interrupted call left is continued where the server can do that.
+
+    Args:
+        source: the file.
+        folder: where it goes, under its name at the source.
+        progress: hears how far it is.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        CheckpointError: the server is out of reach or refuses, the connection broke, or the bytes are wrong.
+    """
+    path = folder / source.file_name
+    if path.is_file():
+        logger.info("%s is there already", path)
+        _check_digest(path, source)
+        return path
+    part = path.with_name(f"{path.name}.part")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{part}.lock"):  # of several processes of a training one fetches
+            if not path.is_file():
+                _stream(source.url, part, progress)
+                _finish(part, path, source)
+    except (OSError, HTTPException) as error:  # urllib's own errors are OSErrors
+        raise CheckpointError(
+            f"{source.url} cannot be fetched ({error}). Check the network and call again, which continues; or fetch "
+            f"the file by other means and give it to `pisr weights import`."
+        ) from error
+    return path
+
+
+def _finish(part: Path, path: Path, source: WeightsSource) -> None:
+    """Gives a whole file its final name, and removes one with the wrong bytes."""
+    try:
+        _check_digest(part, source)
+    except CheckpointError:
+        part.unlink()
+        raise
+    os.replace(part, path)
+
+
+def _stream(url: str, part: Path, progress: Progress) -> None:
+    """Appends what is missing to the `.part` file; begins anew where the server does not continue."""
+    there = part.stat().st_size if part.is_file() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={there}-"} if there else {})
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+            there = there if response.status == HTTPStatus.PARTIAL_CONTENT else 0
+            total = there + int(response.headers.get("Content-Length", 0))
+            with part.open("ab" if there else "wb") as file:
+                _copy(response, file, there, total, progress)
+    except HTTPError as error:
+        if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise
+        # Nothing is missing: the earlier call was interrupted between the last byte and the check.
+
+
+def _copy(response: HTTPResponse, file: BinaryIO, there: int, total: int, progress: Progress) -> None:
+    progress(there, total)
+    while chunk := response.read(CHUNK):
+        file.write(chunk)
+        there += len(chunk)
+        progress(there, total)
+    if there < total:
+        raise ConnectionError(f"the connection broke after {there} of {total} bytes")
+
+
+def _check_digest(path: Path, source: WeightsSource) -> None:
+    """Raises `CheckpointError` when a file's bytes are not the published ones."""
+    if not source.digest:
+        logger.warning("no digest is published for %s: its bytes were not checked", source.file_name)
+        return
+    algorithm, _, beginning = source.digest.partition(":")
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, algorithm).hexdigest()
+    if not digest.startswith(beginning):
+        raise CheckpointError(
+            f"{path}: its {algorithm} is {digest}, but that of {source.url} begins with {beginning}. "
+            "Fetch it again, and remove the file first if it is still there."
+        )
