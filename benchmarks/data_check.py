@@ -19,8 +19,8 @@ from PIL import Image
 
 from pisr_core.data.categories import known_categories
 from pisr_core.data.checking.check import check_data
+from pisr_core.data.checking.reading.splits import find_splits
 from pisr_core.data.checking.segments import measure_segments
-from pisr_core.data.checking.splits import find_splits
 from pisr_core.data.coco.files import CocoPanopticWriter, read_panoptic_png
 from pisr_core.data.pictures.image_tensors import read_image
 from pisr_core.structures import PanopticSegmentation, Segment

@@ -30,7 +30,7 @@ from pisr_core.data.coco.dataset import CocoPanopticDataset
 from pisr_core.data.coco.files import CocoPanopticWriter
 from pisr_core.models.center_offset.targets import CenterOffsetTargetGenerator
 from pisr_core.models.queries.targets import MaskTargetGenerator
-from pisr_core.runtime.allocation import keep_freed_memory
+from pisr_core.runtime.devices.allocation import keep_freed_memory
 from pisr_core.structures import thing_ids
 
 KINDS = {

@@ -45,10 +45,10 @@ from pisr_core.inference.load import load_model
 from pisr_core.inference.mode import inference
 from pisr_core.inference.predict import find_images, predict_sample
 from pisr_core.models import PanopticModel, build_model
-from pisr_core.models.center_offset.merging import center_offset_panoptic
+from pisr_core.models.center_offset.merging.panoptic import center_offset_panoptic
 from pisr_core.models.center_offset.structures import CenterOffsetPrediction
 from pisr_core.relations import PISR
-from pisr_core.runtime.device import choose_device
+from pisr_core.runtime.devices.device import choose_device
 from pisr_core.structures import PanopticSegmentation, Sample, SemanticPrediction
 from pisr_core.visualization.overlay import overlay
 

@@ -37,7 +37,7 @@ from pisr_core.figures.heatmaps import gather_maps
 from pisr_core.inference.load import load_model
 from pisr_core.models import TwoStageModel
 from pisr_core.relations import PISR
-from pisr_core.runtime.device import choose_device
+from pisr_core.runtime.devices.device import choose_device
 from pisr_core.structures import IGNORE_INDEX, PanopticDataset, PanopticSegmentation
 from pisr_core.visualization.stages import ImageMaps
 

@@ -23,11 +23,11 @@ from torch.nn import functional as F
 
 from pisr_core.models.boxes.instances import paste_masks
 from pisr_core.models.boxes.merging import Placed, confident_first, merge_fpn, placement
-from pisr_core.models.center_offset.grouping import LABEL_DIVISOR
-from pisr_core.models.center_offset.merging import panoptic_labels
+from pisr_core.models.center_offset.merging.grouping import LABEL_DIVISOR
+from pisr_core.models.center_offset.merging.panoptic import panoptic_labels
 from pisr_core.models.exportable import VOID
-from pisr_core.runtime.device import choose_device
-from pisr_core.runtime.memory import PeakMemory
+from pisr_core.runtime.devices.device import choose_device
+from pisr_core.runtime.devices.memory import PeakMemory
 
 STUFF, THINGS = (0, 1), tuple(range(2, 10))
 SETTINGS = {"center_threshold": 0.1, "nms_kernel": 7, "top_k": 400, "stuff_area": 2048}

@@ -32,13 +32,13 @@ from pisr_core.inference.load import load_model
 from pisr_core.metrics.scores import Scores
 from pisr_core.models.center_offset.instances import center_instances
 from pisr_core.models.center_offset.losses import hard_pixel_cross_entropy
-from pisr_core.models.center_offset.merging import center_offset_panoptic
+from pisr_core.models.center_offset.merging.panoptic import center_offset_panoptic
 from pisr_core.models.center_offset.panoptic_deeplab import PanopticDeepLab
 from pisr_core.models.center_offset.structures import CenterOffsetPrediction
 from pisr_core.models.center_offset.targets import CenterOffsetTargetGenerator
 from pisr_core.relations import PISR, Relation, build_relation
 from pisr_core.relations.reweighting import Reweighting
-from pisr_core.runtime.device import choose_device
+from pisr_core.runtime.devices.device import choose_device
 from pisr_core.structures import IGNORE_INDEX, PanopticSegmentation, SemanticPrediction
 
 BATCH = 8

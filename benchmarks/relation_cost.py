@@ -19,7 +19,7 @@ from pisr_core.data.categories import known_categories
 from pisr_core.inference.mode import inference
 from pisr_core.models import PanopticModel, build_model
 from pisr_core.profiling.operations import count_operations
-from pisr_core.runtime.device import choose_device
+from pisr_core.runtime.devices.device import choose_device
 
 PRESETS = ("coco-pdl-r50", "coco-pfpn-r50", "coco-maskformer-r50", "coco-upernet-swinl")
 

@@ -25,7 +25,7 @@ from pisr_core.models import build_model
 from pisr_core.models.center_offset.model import CenterOffsetModel
 from pisr_core.profiling.operations import count_operations
 from pisr_core.profiling.speed import timed
-from pisr_core.runtime.device import choose_device
+from pisr_core.runtime.devices.device import choose_device
 
 BASE = ("backbone", "decoder", "initial heads")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 
 from pisr_core.profiling.speed import timed
-from pisr_core.runtime.memory import PeakMemory
+from pisr_core.runtime.devices.memory import PeakMemory
 
 
 def milliseconds(device: torch.device, runs: int, *works: Callable[[], object]) -> list[float]:

@@ -23,7 +23,7 @@ from pisr_core.data.categories import known_categories
 from pisr_core.models import PanopticModel, build_model
 from pisr_core.results.plot import Series, draw_plot
 from pisr_core.results.table import ResultsTable
-from pisr_core.runtime.device import choose_device
+from pisr_core.runtime.devices.device import choose_device
 
 BASE = "none"
 

@@ -47,7 +47,7 @@ from pisr_core.models.center_offset.structures import CenterOffsetTargets
 from pisr_core.models.center_offset.targets import CenterOffsetTargetGenerator
 from pisr_core.pixel_runs import find_runs
 from pisr_core.profiling.speed import timed
-from pisr_core.runtime.device import choose_device
+from pisr_core.runtime.devices.device import choose_device
 from pisr_core.structures import Category, PanopticDataset, PanopticSegmentation, Segment, TrainingBatch
 from pisr_core.training.learner import Learner
 

@@ -92,7 +92,7 @@ def ablate_k(
     Example: pisr ablate-k --range 10..200:50 --preset scenes-pdl-r18 --retrain --seeds 0,1,2 --out k
     """
     from pisr_core.data import build_dataset
-    from pisr_core.runtime.device import choose_device
+    from pisr_core.runtime.devices.device import choose_device
     from pisr_core.studies import ablation
 
     ks = ablation.parse_range(values)

@@ -55,7 +55,7 @@ def export(
 
     from pisr_core.exporting import ExportRequest, default_size, export_model
     from pisr_core.inference.load import load_model
-    from pisr_core.runtime.device import choose_device
+    from pisr_core.runtime.devices.device import choose_device
 
     path = fetched(checkpoint)
     model = load_model(path, choose_device("cpu"), categories)

@@ -135,7 +135,7 @@ def flops(
 def _device_to_time(timing: SpeedOptions) -> torch.device | None:
     """Where the speed is measured; `None` where it is not."""
     from pisr_core.profiling.speed import check_dtype
-    from pisr_core.runtime.device import choose_device
+    from pisr_core.runtime.devices.device import choose_device
 
     device = choose_device(timing.device)
     if not (device.type == "cuda" if timing.speed is None else timing.speed):

@@ -87,7 +87,7 @@ def visualize_heatmaps(
     """
     from pisr_core.figures.heatmaps import compare_models
     from pisr_core.figures.heatmaps import visualize_heatmaps as draw_heatmaps
-    from pisr_core.runtime.device import choose_device
+    from pisr_core.runtime.devices.device import choose_device
 
     if compare and (checkpoint or class_):
         raise ConfigError("--compare draws results only: leave --checkpoint and --class out, or --compare.")

@@ -32,7 +32,7 @@ from pisr_core.inference.predict import distinct_names, predict_sample
 from pisr_core.models import PanopticModel
 from pisr_core.pixel_runs import find_runs
 from pisr_core.runtime.atomic import written_whole
-from pisr_core.runtime.device import choose_device
+from pisr_core.runtime.devices.device import choose_device
 from pisr_core.structures import Category, PanopticSegmentation, Sample, Segment
 from pisr_core.visualization.overlay import overlay
 

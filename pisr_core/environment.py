@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from pisr_core.data.checking.splits import LAYOUTS, find_splits
+from pisr_core.data.checking.reading.splits import LAYOUTS, find_splits
 from pisr_core.data.layouts import ROOT_VARIABLES, dataset_root
 from pisr_core.errors import DataError
 

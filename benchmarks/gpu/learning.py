@@ -17,7 +17,7 @@ from pisr_core.data import build_dataset
 from pisr_core.inference.fast_model import FastModel
 from pisr_core.inference.mode import inference
 from pisr_core.models import TwoStageModel, build_model
-from pisr_core.runtime.arithmetic import arithmetic
+from pisr_core.runtime.devices.arithmetic import arithmetic
 from pisr_core.structures import TrainingBatch
 
 ARCHITECTURES = (

@@ -17,7 +17,7 @@ from pisr_core.models import PanopticModel, build_model
 from pisr_core.profiling.card import look_at_card
 from pisr_core.profiling.speed import timed
 from pisr_core.runtime.atomic import written_whole
-from pisr_core.runtime.device import choose_device
+from pisr_core.runtime.devices.device import choose_device
 
 
 @dataclass

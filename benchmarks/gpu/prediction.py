@@ -15,7 +15,7 @@ from pisr_core.inference.fast_model import FastModel
 from pisr_core.inference.mode import inference
 from pisr_core.paper import load_table
 from pisr_core.profiling.cost import padded_size, usual_size
-from pisr_core.runtime.arithmetic import arithmetic
+from pisr_core.runtime.devices.arithmetic import arithmetic
 
 MODES: dict[str, dict[str, Any]] = {
     "fp32": {"graphs": False},

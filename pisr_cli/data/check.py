@@ -13,7 +13,7 @@ from pisr_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from pisr_core.data.checking.check import CheckReport
-    from pisr_core.data.checking.splits import SplitSource
+    from pisr_core.data.checking.reading.splits import SplitSource
     from pisr_core.data.checking.statistics import DatasetStatistics
 
 EXAMPLES = 3
@@ -91,7 +91,7 @@ def _sources(
     pngs: Path | None,
 ) -> list[SplitSource]:
     from pisr_core.data import dataset_root
-    from pisr_core.data.checking.splits import SplitSource, find_splits
+    from pisr_core.data.checking.reading.splits import SplitSource, find_splits
     from pisr_core.data.layouts import SplitPaths
 
     if annotations is None and images is None and pngs is None:

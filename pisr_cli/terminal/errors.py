@@ -35,7 +35,7 @@ def _device_faults_named() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        from pisr_core.runtime.device import device_error
+        from pisr_core.runtime.devices.device import device_error
 
         fault = device_error(error, "Use smaller images or batches, or another --device, such as cpu.")
         if fault is None:

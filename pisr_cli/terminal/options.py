@@ -85,7 +85,7 @@ class NetworkOptions:
         """The checkpoint's name, its model made fast, and the device that it is on."""
         from pisr_core.inference.fast_model import FastModel, check_precision
         from pisr_core.inference.load import load_model
-        from pisr_core.runtime.device import choose_device
+        from pisr_core.runtime.devices.device import choose_device
 
         device = choose_device(self.device)
         check_precision(self.precision)

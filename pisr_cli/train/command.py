@@ -16,7 +16,7 @@ from pisr_cli.terminal.options import MODEL_NAMES, Data, Device, Json, Settings,
 from pisr_cli.train.dry_run import memory_text, report_dry_run
 from pisr_core.config import Config
 from pisr_core.errors import ConfigError, TrainingError
-from pisr_core.runtime.parents import end_with_named
+from pisr_core.runtime.processes.parents import end_with_named
 
 if TYPE_CHECKING:
     from pisr_core.training.listeners import TrainListener

@@ -19,10 +19,10 @@ from pisr_core.config import DataConfig
 from pisr_core.data.augmentation import Augmentation, evaluation_size, pad, resize_for_eval
 from pisr_core.data.pictures.images import MAX_MEGAPIXELS
 from pisr_core.errors import ConfigError, DataError
-from pisr_core.runtime.memory import available_memory
-from pisr_core.runtime.parallel import ALONE, Process
+from pisr_core.runtime.devices.memory import available_memory
 from pisr_core.runtime.pipeline import read_ahead
-from pisr_core.runtime.workers import PATIENCE, Work, Workers, available_cores, bounded
+from pisr_core.runtime.processes.parallel import ALONE, Process
+from pisr_core.runtime.processes.workers import PATIENCE, Work, Workers, available_cores, bounded
 from pisr_core.structures import PanopticDataset, Sample, TargetGenerator, TensorStruct, TrainingBatch
 
 Key = tuple[int, int]

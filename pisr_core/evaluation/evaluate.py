@@ -17,7 +17,7 @@ from pisr_core.inference.mode import inference
 from pisr_core.metrics.result import EvaluationResult
 from pisr_core.metrics.scores import Scores
 from pisr_core.models import PanopticModel
-from pisr_core.runtime.parallel import ALONE, Process
+from pisr_core.runtime.processes.parallel import ALONE, Process
 from pisr_core.structures import Category, PanopticDataset, PanopticResult, Sample
 
 

@@ -24,7 +24,7 @@ from pisr_core.models.compiling import Compilation
 from pisr_core.models.depthwise import DepthwiseConv2d
 from pisr_core.models.wrapped import WrappedModel
 from pisr_core.relations import PISR
-from pisr_core.runtime.device import warn_of_emulation
+from pisr_core.runtime.devices.device import warn_of_emulation
 
 PRECISIONS: dict[str, torch.dtype | None] = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 """What autocast computes in, by the words of `train.precision`."""

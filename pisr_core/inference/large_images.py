@@ -15,7 +15,7 @@ from pisr_core.data.augmentation import evaluation_size
 from pisr_core.data.loading import EvaluationBatch
 from pisr_core.data.pictures.images import MAX_MEGAPIXELS
 from pisr_core.models import PanopticModel
-from pisr_core.runtime.device import device_error
+from pisr_core.runtime.devices.device import device_error
 from pisr_core.structures import PanopticSegmentation
 
 log = logging.getLogger(__name__)

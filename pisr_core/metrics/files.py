@@ -23,7 +23,7 @@ from pisr_core.errors import DataError
 from pisr_core.metrics.overlaps import Overlaps, segment_overlaps
 from pisr_core.metrics.result import EvaluationResult
 from pisr_core.metrics.scores import Scores
-from pisr_core.runtime.allocation import keep_freed_memory
+from pisr_core.runtime.devices.allocation import keep_freed_memory
 from pisr_core.runtime.pipeline import mapped_ahead, worker_pool
 from pisr_core.structures import PanopticSegmentation
 

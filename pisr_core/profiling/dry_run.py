@@ -17,8 +17,8 @@ from pisr_core.config import Config, TrainConfig
 from pisr_core.data.loading import worker_count
 from pisr_core.errors import TrainingError
 from pisr_core.evaluation.evaluate import evaluate
-from pisr_core.runtime.device import device_error
-from pisr_core.runtime.memory import TrainingMeter
+from pisr_core.runtime.devices.device import device_error
+from pisr_core.runtime.devices.memory import TrainingMeter
 from pisr_core.training.loop import Trainer
 from pisr_core.training.train import build_trainer
 from pisr_core.weights.fitting import ClassMatch
@@ -89,7 +89,7 @@ def dry_run(
         root: the folder of the datasets.
         out: where the run would write.
         weights: see `pisr_core.training.train.train`.
-        device: see `pisr_core.runtime.device.choose_device`.
+        device: see `pisr_core.runtime.devices.device.choose_device`.
 
     Raises:
         PisrError: what the run itself would raise; the message is the same.

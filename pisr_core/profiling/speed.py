@@ -17,8 +17,8 @@ from pisr_core.errors import ConfigError
 from pisr_core.inference.mode import inference
 from pisr_core.models import PanopticModel
 from pisr_core.profiling.card import Card, look_at_card
-from pisr_core.runtime.arithmetic import TF32, arithmetic, describe_arithmetic
-from pisr_core.runtime.memory import PeakMemory
+from pisr_core.runtime.devices.arithmetic import TF32, arithmetic, describe_arithmetic
+from pisr_core.runtime.devices.memory import PeakMemory
 
 Result = TypeVar("Result")
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 
 from pisr_core.errors import TrainingError
-from pisr_core.runtime.interruption import StopRequest
-from pisr_core.runtime.parents import VARIABLE
-from pisr_core.runtime.workers import bounded
+from pisr_core.runtime.processes.interruption import StopRequest
+from pisr_core.runtime.processes.parents import VARIABLE
+from pisr_core.runtime.processes.workers import bounded
 from pisr_core.training.state import RunFolder, metrics_record
 
 POLL_SECONDS = 0.5

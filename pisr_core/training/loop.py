@@ -18,13 +18,13 @@ from pisr_core import presets
 from pisr_core.config import Config
 from pisr_core.errors import DataError, DeviceError, TrainingError
 from pisr_core.evaluation.evaluate import evaluate
-from pisr_core.runtime.arithmetic import arithmetic
 from pisr_core.runtime.atomic import written_whole
-from pisr_core.runtime.device import device_error
-from pisr_core.runtime.interruption import Stopped, StopRequest
-from pisr_core.runtime.locking import only_process
-from pisr_core.runtime.memory import TrainingMemory, TrainingMeter
-from pisr_core.runtime.parallel import Process
+from pisr_core.runtime.devices.arithmetic import arithmetic
+from pisr_core.runtime.devices.device import device_error
+from pisr_core.runtime.devices.memory import TrainingMemory, TrainingMeter
+from pisr_core.runtime.processes.interruption import Stopped, StopRequest
+from pisr_core.runtime.processes.locking import only_process
+from pisr_core.runtime.processes.parallel import Process
 from pisr_core.structures import PanopticDataset, TrainingBatch
 from pisr_core.training.learner import Learner
 from pisr_core.training.listeners import Audience, EvaluationRecord, StartRecord, StepRecord

@@ -18,9 +18,9 @@ from pisr_core.data.augmentation import Augmentation
 from pisr_core.data.loading import StepSampler, TrainingDataset, training_loader
 from pisr_core.errors import ConfigError
 from pisr_core.models import build_model
-from pisr_core.runtime.device import choose_device, warn_of_emulation
-from pisr_core.runtime.memory import TrainingMemory
-from pisr_core.runtime.parallel import Process
+from pisr_core.runtime.devices.device import choose_device, warn_of_emulation
+from pisr_core.runtime.devices.memory import TrainingMemory
+from pisr_core.runtime.processes.parallel import Process
 from pisr_core.structures import PanopticDataset, TargetGenerator, TrainingBatch
 from pisr_core.training.finetune import load_fitting_weights
 from pisr_core.training.learner import Learner

@@ -18,7 +18,7 @@ from pisr_core.data.loading import (
 )
 from pisr_core.errors import ConfigError, DataError
 from pisr_core.models.center_offset.targets import CenterOffsetTargetGenerator
-from pisr_core.runtime.parallel import Process
+from pisr_core.runtime.processes.parallel import Process
 
 CPU = torch.device("cpu")
 CONFIG = DataConfig(crop=(16, 16), scale=(0.5, 2.0), eval_short_side=30)

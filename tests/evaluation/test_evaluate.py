@@ -13,7 +13,7 @@ from pisr_core.data import build_dataset
 from pisr_core.errors import DataError
 from pisr_core.evaluation.evaluate import evaluate
 from pisr_core.models import PanopticModel, build_model
-from pisr_core.runtime.parallel import Process
+from pisr_core.runtime.processes.parallel import Process
 from pisr_core.structures import PanopticResult
 
 CPU = torch.device("cpu")

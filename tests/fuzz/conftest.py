@@ -27,7 +27,7 @@ from specimen import SIZE, Specimen, csv_bytes, pixels
 from pisr_core import presets
 from pisr_core.data.categories import read_categories
 from pisr_core.data.checking.check import check_data
-from pisr_core.data.checking.splits import SplitSource
+from pisr_core.data.checking.reading.splits import SplitSource
 from pisr_core.data.coco.files import id_to_rgb, read_panoptic_json, read_panoptic_png
 from pisr_core.data.layouts import SplitPaths
 from pisr_core.data.pictures.image_tensors import read_image

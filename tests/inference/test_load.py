@@ -9,7 +9,7 @@ from pisr_core.config import DeepLabConfig
 from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.errors import CheckpointError, ConfigError
 from pisr_core.inference.load import load_model, newest_checkpoint
-from pisr_core.runtime.device import choose_device, warn_of_emulation
+from pisr_core.runtime.devices.device import choose_device, warn_of_emulation
 from pisr_core.weights.files.checkpoint import save_checkpoint
 
 

@@ -10,9 +10,9 @@ from pisr_core.config import MergeConfig
 from pisr_core.inference.fast_model import FastModel
 from pisr_core.inference.graphs import GraphedForward
 from pisr_core.inference.mode import inference
-from pisr_core.models.center_offset.merging import center_offset_panoptic
+from pisr_core.models.center_offset.merging.panoptic import center_offset_panoptic
 from pisr_core.models.center_offset.structures import CenterOffsetPrediction
-from pisr_core.runtime.transfer import to_host
+from pisr_core.runtime.devices.transfer import to_host
 from pisr_core.structures import SemanticPrediction
 
 pytestmark = pytest.mark.cuda

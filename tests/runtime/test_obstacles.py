@@ -8,7 +8,7 @@ import pytest
 
 from pisr_core.errors import OutputError
 from pisr_core.runtime.atomic import written_whole
-from pisr_core.runtime.locking import only_process
+from pisr_core.runtime.processes.locking import only_process
 
 WRITES_AS_ANOTHER_USER = """
 import os, sys

@@ -8,7 +8,7 @@ from one_process import losses, model_and_set, norm_results, train
 from torch import distributed
 
 from pisr_core.evaluation.evaluate import evaluate
-from pisr_core.runtime.parallel import Process
+from pisr_core.runtime.processes.parallel import Process
 from pisr_core.training.synchronized_norms import synchronize_norms
 
 

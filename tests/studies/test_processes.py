@@ -33,7 +33,7 @@ train_all(command, [Training("a", RunFolder(folder), 5, (sys.argv[1],), ())], [S
 """
 ENDS_WITH_STUDY = """
 import pathlib, signal, sys, time
-from pisr_core.runtime.parents import end_with_named
+from pisr_core.runtime.processes.parents import end_with_named
 end_with_named(signal.SIGTERM)
 """
 SLOTS = [Slot((next(iter(os.sched_getaffinity(0))),))]

@@ -15,7 +15,7 @@ import torch
 from tiny_training import CONFIG, TRAIN, Boxes, Pixels, assert_same_run, fake_evaluate, metrics, run, tiny_parts
 
 from pisr_core.errors import DataError, DeviceError, OutputError, TrainingError
-from pisr_core.runtime.device import device_error
+from pisr_core.runtime.devices.device import device_error
 from pisr_core.training import loop
 from pisr_core.training import train as trainer
 from pisr_core.training.listeners import TrainListener

@@ -11,20 +11,20 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from pisr_core.data.checking.entries import PanopticEntries
 from pisr_core.data.checking.findings import Finding, Kind, Severity
-from pisr_core.data.checking.folders import Copies, extra_files, missing_folders
 from pisr_core.data.checking.inspection import Inspection, Pair, inspect_pair
 from pisr_core.data.checking.labels import differing_categories, label_findings
-from pisr_core.data.checking.mending import Mender
-from pisr_core.data.checking.pairing import SplitPairs
-from pisr_core.data.checking.pngs import mended_pngs, write_mended_png
+from pisr_core.data.checking.mending.annotations import Mender
+from pisr_core.data.checking.mending.pngs import mended_pngs, write_mended_png
+from pisr_core.data.checking.reading.entries import PanopticEntries
+from pisr_core.data.checking.reading.folders import Copies, extra_files, missing_folders
+from pisr_core.data.checking.reading.pairing import SplitPairs
+from pisr_core.data.checking.reading.splits import SplitSource
 from pisr_core.data.checking.settings import Suggestion, suggest_settings
-from pisr_core.data.checking.splits import SplitSource
 from pisr_core.data.checking.statistics import DatasetStatistics
 from pisr_core.errors import ConfigError, DataError
 from pisr_core.runtime.atomic import written_whole
-from pisr_core.runtime.parallel import parallel_map
+from pisr_core.runtime.processes.parallel import parallel_map
 
 FEW_IMAGES = 200
 """Up to so many are looked at before other processes would have started."""

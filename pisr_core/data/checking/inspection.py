@@ -12,8 +12,8 @@ from typing import Any
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from pisr_core.data.checking.entries import AnnotationEntry
 from pisr_core.data.checking.findings import Finding, Kind
+from pisr_core.data.checking.reading.entries import AnnotationEntry
 from pisr_core.data.checking.segments import SegmentShapes, measure_segments
 from pisr_core.data.checking.systematic import Reading
 from pisr_core.data.coco.files import PNG_SIGNATURE, RGB, RGBA, check_png_header, read_panoptic_png

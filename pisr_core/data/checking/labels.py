@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pisr_core.data.checking.entries import AnnotationEntry, PanopticEntries
 from pisr_core.data.checking.findings import Finding, Kind
+from pisr_core.data.checking.reading.entries import AnnotationEntry, PanopticEntries
 from pisr_core.structures import Category
 
 

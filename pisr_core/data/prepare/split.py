@@ -12,7 +12,7 @@ from typing import Any
 from pisr_core.data.prepare.raw import Entry, RawImage, write_image
 from pisr_core.data.prepare.record import SplitRecord
 from pisr_core.errors import DataError, PisrError
-from pisr_core.runtime.parallel import parallel_map
+from pisr_core.runtime.processes.parallel import parallel_map
 from pisr_core.structures import Category
 
 Progress = Callable[[int, int], None]

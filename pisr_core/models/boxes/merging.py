@@ -14,7 +14,7 @@ from pisr_core.models.boxes.instances import paste_masks
 from pisr_core.models.boxes.structures import Detections
 from pisr_core.models.resizing import to_output_size
 from pisr_core.models.segments import segment_areas, segment_means
-from pisr_core.runtime.transfer import to_host
+from pisr_core.runtime.devices.transfer import to_host
 from pisr_core.structures import VOID_ID, PanopticResult, PanopticSegmentation, Segment, ignore_index
 
 Placed = tuple[tuple[slice, slice], Tensor]

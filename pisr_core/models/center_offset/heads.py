@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pisr_core.class_axes import ClassAxes, predictor_axes
-from pisr_core.models.center_offset.deeplab_decoder import refinement
+from pisr_core.models.center_offset.decoders.deeplab import refinement
 from pisr_core.models.center_offset.structures import CenterOffsetPrediction
 from pisr_core.structures import SemanticPrediction
 

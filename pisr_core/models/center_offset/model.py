@@ -16,7 +16,7 @@ from pisr_core.models.center_offset.exporting import CenterOffsetNetwork
 from pisr_core.models.center_offset.heads import CenterOffsetHeads
 from pisr_core.models.center_offset.instances import center_instances, majority_classes, top_centers
 from pisr_core.models.center_offset.losses import center_offset_losses
-from pisr_core.models.center_offset.merging import center_offset_panoptic
+from pisr_core.models.center_offset.merging.panoptic import center_offset_panoptic
 from pisr_core.models.center_offset.structures import CenterOffsetOutput, CenterOffsetPrediction, CenterOffsetTargets
 from pisr_core.models.center_offset.targets import CenterOffsetTargetGenerator
 from pisr_core.models.center_offset.views import mean_of_views, undo_view

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pisr_core.backbones import Backbone
 from pisr_core.config import Config
-from pisr_core.models.center_offset.deeplab_decoder import DeepLabDecoder
+from pisr_core.models.center_offset.decoders.deeplab import DeepLabDecoder
 from pisr_core.models.center_offset.exporting import CenterOffsetNetwork
 from pisr_core.models.center_offset.heads import CenterOffsetHeads
 from pisr_core.models.center_offset.model import CenterOffsetModel

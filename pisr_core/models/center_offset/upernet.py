@@ -10,9 +10,9 @@ from torch import Tensor
 
 from pisr_core.backbones import Backbone
 from pisr_core.config import Config
+from pisr_core.models.center_offset.decoders.upernet import UPerNetDecoder
 from pisr_core.models.center_offset.heads import CenterOffsetHeads
 from pisr_core.models.center_offset.model import CenterOffsetModel
-from pisr_core.models.center_offset.upernet_decoder import UPerNetDecoder
 from pisr_core.relations import build_relation
 from pisr_core.structures import Category
 

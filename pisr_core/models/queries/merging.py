@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pisr_core.models.segments import segment_areas
-from pisr_core.runtime.transfer import to_host
+from pisr_core.runtime.devices.transfer import to_host
 from pisr_core.structures import VOID_ID, PanopticResult, PanopticSegmentation, Segment, class_dtype
 
 DROPPED = -1

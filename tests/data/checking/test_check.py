@@ -12,7 +12,7 @@ from pisr_core.data import build_dataset
 from pisr_core.data.checking import check as checking
 from pisr_core.data.checking.check import check_data
 from pisr_core.data.checking.findings import Kind, Severity
-from pisr_core.data.checking.splits import find_splits
+from pisr_core.data.checking.reading.splits import find_splits
 from pisr_core.data.coco.files import CocoPanopticWriter, id_to_rgb
 from pisr_core.errors import ConfigError, DataError
 from pisr_core.structures import Category, PanopticSegmentation, Segment

@@ -9,18 +9,18 @@ import pytest
 import torch
 from PIL import Image
 
-from pisr_core.data.checking.entries import AnnotationEntry, PanopticEntries
 from pisr_core.data.checking.findings import Kind, Severity
 from pisr_core.data.checking.inspection import Pair, inspect_pair
+from pisr_core.data.checking.reading.entries import AnnotationEntry, PanopticEntries
+from pisr_core.data.checking.reading.splits import find_splits
 from pisr_core.data.checking.segments import measure_segments
 from pisr_core.data.checking.settings import suggest_settings
-from pisr_core.data.checking.splits import find_splits
 from pisr_core.data.checking.statistics import DatasetStatistics, nearest_centers
 from pisr_core.data.coco.dataset import CocoPanopticDataset
 from pisr_core.data.coco.files import id_to_rgb
 from pisr_core.data.pictures.image_tensors import read_image
 from pisr_core.errors import ConfigError, DataError
-from pisr_core.models.center_offset.grouping import find_centers
+from pisr_core.models.center_offset.merging.grouping import find_centers
 from pisr_core.structures import Category
 
 CATEGORIES = {1: Category(1, "sky", False), 5: Category(5, "car", True), 6: Category(6, "cup", True)}

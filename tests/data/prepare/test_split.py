@@ -7,7 +7,7 @@ import pytest
 from pisr_core.data.prepare.datasets import prepare_dataset
 from pisr_core.data.prepare.record import SplitRecord
 from pisr_core.errors import DataError
-from pisr_core.runtime.parallel import parallel_map
+from pisr_core.runtime.processes.parallel import parallel_map
 
 
 def files(root):

@@ -8,7 +8,7 @@ from pisr_core.config import Config, FPNConfig, MergeConfig
 from pisr_core.models.boxes.instances import paste_masks
 from pisr_core.models.boxes.merging import confident_first, fpn_panoptic, merge_fpn, placement, stack_instances
 from pisr_core.models.boxes.structures import Detections
-from pisr_core.runtime.memory import PeakMemory
+from pisr_core.runtime.devices.memory import PeakMemory
 from pisr_core.structures import IGNORE_INDEX
 
 

@@ -6,8 +6,8 @@ import torch
 from pisr_core.config import MergeConfig
 from pisr_core.models.center_offset import exporting
 from pisr_core.models.center_offset.exporting import merge_centers
-from pisr_core.models.center_offset.grouping import LABEL_DIVISOR
-from pisr_core.models.center_offset.merging import panoptic_labels
+from pisr_core.models.center_offset.merging.grouping import LABEL_DIVISOR
+from pisr_core.models.center_offset.merging.panoptic import panoptic_labels
 from pisr_core.models.exportable import VOID
 
 THINGS, CLASSES = (1, 3), 5

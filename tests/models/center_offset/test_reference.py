@@ -11,7 +11,7 @@ import torch
 from pisr_core.backbones import Backbone, set_multi_grid
 from pisr_core.config import BackboneConfig, BranchConfig, Config, DeepLabConfig, MergeConfig, RelationConfig
 from pisr_core.models import PanopticDeepLab
-from pisr_core.models.center_offset.merging import panoptic_labels
+from pisr_core.models.center_offset.merging.panoptic import panoptic_labels
 from pisr_core.structures import Category
 from pisr_core.weights.files.tensor_files import read_tensors
 from pisr_core.weights.public.importing import load_public_weights

@@ -6,8 +6,8 @@ from torch import nn
 
 from pisr_core.config import BackboneConfig, Config, RelationConfig, UPerNetConfig
 from pisr_core.models import build_model
+from pisr_core.models.center_offset.decoders.upernet import PyramidPooling
 from pisr_core.models.center_offset.structures import CenterOffsetTargets
-from pisr_core.models.center_offset.upernet_decoder import PyramidPooling
 from pisr_core.structures import Category
 
 CATEGORIES = [Category(1, "sky", False), Category(5, "car", True), Category(7, "dog", True)]

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from pisr_core.runtime import memory as module
-from pisr_core.runtime.memory import PeakMemory, TrainingMemory, TrainingMeter
+from pisr_core.runtime.devices import memory as module
+from pisr_core.runtime.devices.memory import PeakMemory, TrainingMemory, TrainingMeter
 
 CPU = torch.device("cpu")
 

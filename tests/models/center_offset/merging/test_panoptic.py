@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from pisr_core.config import MergeConfig
-from pisr_core.models.center_offset import grouping
-from pisr_core.models.center_offset.fixed_grouping import fixed_centers, group_pixels_fixed
-from pisr_core.models.center_offset.grouping import LABEL_DIVISOR, find_centers, group_pixels, nearest_centers
-from pisr_core.models.center_offset.merging import center_offset_panoptic, panoptic_labels
+from pisr_core.models.center_offset.merging import grouping
+from pisr_core.models.center_offset.merging.fixed_grouping import fixed_centers, group_pixels_fixed
+from pisr_core.models.center_offset.merging.grouping import LABEL_DIVISOR, find_centers, group_pixels, nearest_centers
+from pisr_core.models.center_offset.merging.panoptic import center_offset_panoptic, panoptic_labels
 from pisr_core.models.center_offset.structures import CenterOffsetPrediction
 from pisr_core.models.exportable import VOID
 from pisr_core.structures import SemanticPrediction

@@ -19,9 +19,9 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 import cv2
 
 from pisr_core.errors import DataError
-from pisr_core.runtime.allocation import keep_freed_memory
-from pisr_core.runtime.messages import Message, packed, receive, send
-from pisr_core.runtime.parents import end_with
+from pisr_core.runtime.devices.allocation import keep_freed_memory
+from pisr_core.runtime.processes.messages import Message, packed, receive, send
+from pisr_core.runtime.processes.parents import end_with
 
 logger = logging.getLogger(__name__)
 

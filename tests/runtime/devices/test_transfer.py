@@ -1,6 +1,6 @@
 import torch
 
-from pisr_core.runtime.transfer import ALIGNMENT, _bytes, to_host
+from pisr_core.runtime.devices.transfer import ALIGNMENT, _bytes, to_host
 
 
 def test_a_row_of_bytes_begins_each_tensor_at_a_multiple_and_gives_it_back():

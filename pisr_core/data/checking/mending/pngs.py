@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pisr_core.data.checking.pairing import SplitPairs
+from pisr_core.data.checking.reading.pairing import SplitPairs
 from pisr_core.data.checking.systematic import Infos, Reading
 from pisr_core.data.coco.files import read_panoptic_png, write_panoptic_png
 from pisr_core.errors import DataError

@@ -10,13 +10,13 @@ from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 from pisr_core.config import MergeConfig
-from pisr_core.models.center_offset.fixed_grouping import group_pixels_fixed
-from pisr_core.models.center_offset.grouping import LABEL_DIVISOR, Groups, find_centers, group_pixels
+from pisr_core.models.center_offset.merging.fixed_grouping import group_pixels_fixed
+from pisr_core.models.center_offset.merging.grouping import LABEL_DIVISOR, Groups, find_centers, group_pixels
 from pisr_core.models.center_offset.structures import CenterOffsetPrediction
 from pisr_core.models.exportable import VOID
 from pisr_core.models.resizing import STRIDE, output_bands, to_output_size
 from pisr_core.models.segments import segment_means
-from pisr_core.runtime.transfer import to_host
+from pisr_core.runtime.devices.transfer import to_host
 from pisr_core.structures import VOID_ID, PanopticResult, PanopticSegmentation, Segment, class_dtype
 
 

@@ -13,21 +13,21 @@ import pytest
 import torch
 
 from pisr_core.errors import DataError
-from pisr_core.runtime import workers
-from pisr_core.runtime.parallel import parallel_map
-from pisr_core.runtime.workers import Work, Workers, bounded
+from pisr_core.runtime.processes import workers
+from pisr_core.runtime.processes.parallel import parallel_map
+from pisr_core.runtime.processes.workers import Work, Workers, bounded
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 STARTS_WORKERS = """
 import multiprocessing, time
-from pisr_core.runtime.workers import Work, Workers
+from pisr_core.runtime.processes.workers import Work, Workers
 with Workers(Work([[60]] * 3, time.sleep, list), 3, "workers", str):
     print(*[process.pid for process in multiprocessing.active_children()], flush=True)
     time.sleep(60)
 """
 HAS_FEW_FILES = """
 import os, resource
-from pisr_core.runtime.workers import Work, Workers
+from pisr_core.runtime.processes.workers import Work, Workers
 most = len(os.listdir("/dev/fd")) + 20
 resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 with Workers(Work([[n] for n in range(6)], lambda n: (n, os.getpid()), list), 5, "workers", str) as some:

@@ -11,7 +11,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pisr_core.config import MergeConfig
-from pisr_core.models.center_offset.grouping import MARGIN, Groups, distances, is_center, labels_of_groups, pointed
+from pisr_core.models.center_offset.merging.grouping import (
+    MARGIN,
+    Groups,
+    distances,
+    is_center,
+    labels_of_groups,
+    pointed,
+)
 from pisr_core.models.segments import segment_areas
 
 SQUARE = 8

@@ -6,7 +6,7 @@ import pytest
 COUNTED = """
 import resource
 import numpy as np
-from pisr_core.runtime.allocation import keep_freed_memory
+from pisr_core.runtime.devices.allocation import keep_freed_memory
 
 if {keep}:
     keep_freed_memory()

@@ -12,7 +12,7 @@ from torchvision.ops import Conv2dNormActivation
 
 from pisr_core.backbones import STAGES, Stage
 from pisr_core.config import UPerNetConfig
-from pisr_core.models.center_offset.deeplab_decoder import resize
+from pisr_core.models.center_offset.decoders.deeplab import resize
 
 
 class PyramidPooling(nn.Module):

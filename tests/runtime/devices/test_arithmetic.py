@@ -5,7 +5,7 @@ import warnings
 import pytest
 import torch
 
-from pisr_core.runtime.arithmetic import arithmetic, describe_arithmetic
+from pisr_core.runtime.devices.arithmetic import arithmetic, describe_arithmetic
 
 MESSAGE = "{} does not have a deterministic implementation, but you set 'torch.use_deterministic_algorithms(True)'"
 

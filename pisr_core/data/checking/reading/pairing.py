@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pisr_core.data.checking.entries import PanopticEntries
 from pisr_core.data.checking.findings import Finding, Kind
 from pisr_core.data.checking.inspection import Pair
+from pisr_core.data.checking.reading.entries import PanopticEntries
+from pisr_core.data.checking.reading.splits import SplitSource
 from pisr_core.data.checking.segments import SegmentShapes, measure_segments
-from pisr_core.data.checking.splits import SplitSource
 from pisr_core.data.checking.systematic import Owners, Reading, find_reading, fits
 from pisr_core.data.coco.file_finder import FileFinder
 from pisr_core.data.coco.files import read_panoptic_png
 from pisr_core.data.sampling import spread_over
 from pisr_core.errors import DataError
-from pisr_core.runtime.parallel import parallel_map
+from pisr_core.runtime.processes.parallel import parallel_map
 
 FIRST_LOOK = 32
 """So many PNGs, spread over the split, tell whether most have one fault."""

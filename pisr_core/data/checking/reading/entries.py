@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pisr_core.data.checking.findings import Finding, Kind
-from pisr_core.data.checking.isthing import segments_isthing, settled_isthing
+from pisr_core.data.checking.reading.isthing import segments_isthing, settled_isthing
 from pisr_core.data.coco.entries import (
     ISTHING_CURE,
     is_inside,

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pisr_core.data.checking.entries import PanopticEntries
 from pisr_core.data.checking.findings import Finding, Kind
 from pisr_core.data.checking.inspection import Inspection
+from pisr_core.data.checking.reading.entries import PanopticEntries
 from pisr_core.data.checking.segments import SegmentShapes
 
 USELESS_IMAGES = (Kind.IMAGE_MISSING, Kind.PNG_MISSING, Kind.ANNOTATION_MISSING)

@@ -6,7 +6,7 @@ from pisr_core.config import DataConfig
 from pisr_core.data import build_dataset
 from pisr_core.data.checking.check import check_data
 from pisr_core.data.checking.findings import Kind
-from pisr_core.data.checking.splits import find_splits
+from pisr_core.data.checking.reading.splits import find_splits
 from pisr_core.errors import DataError
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 from pisr_core.config import DataConfig
 from pisr_core.data import build_dataset, settled
 from pisr_core.data.checking.check import check_data
-from pisr_core.data.checking.splits import find_splits
+from pisr_core.data.checking.reading.splits import find_splits
 from pisr_core.data.pictures.value_range import find_value_range
 from pisr_core.errors import ConfigError
 

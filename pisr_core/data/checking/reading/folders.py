@@ -9,8 +9,8 @@ from pathlib import Path
 from PIL import Image
 
 from pisr_core.data.checking.findings import Finding, Kind
-from pisr_core.data.checking.pairing import SplitPairs
-from pisr_core.data.checking.splits import SplitSource
+from pisr_core.data.checking.reading.pairing import SplitPairs
+from pisr_core.data.checking.reading.splits import SplitSource
 from pisr_core.data.coco.entries import is_inside
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TypeVar
 
-from pisr_core.runtime.workers import Work, Workers, available_cores, bounded
+from pisr_core.runtime.processes.workers import Work, Workers, available_cores, bounded
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The JSON and the PNGs with all mended that can be."""

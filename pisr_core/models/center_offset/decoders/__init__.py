@@ -1,0 +1,1 @@
+"""From the backbone's stages to F."""

@@ -1,0 +1,1 @@
+"""From S, M and O to segments: on any device, and with shapes that are known before."""

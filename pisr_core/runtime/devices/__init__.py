@@ -1,0 +1,1 @@
+"""What computes: choice, faults, memory, precision, the way to the host."""

@@ -1,0 +1,1 @@
+"""Work in several processes, and what ends or keeps out a process."""
