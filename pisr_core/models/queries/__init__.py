@@ -1,11 +1,11 @@
-"""Instances as the masks of queries: MaskFormer.
+"""Instances as the masks of queries: MaskFormer, Mask2Former, EoMT.
 
-Training: an annotation becomes a class and a mask of each segment (`targets.py`); queries are matched to segments
-(`matching.py`) and held against them (`losses.py`).
+Training: an annotation becomes a class and a mask of each segment (`targets.py`), which queries are matched to and held
+against: by ours (`maskformer/matching.py`, `losses.py`), or by the network's own criterion (`universal/model.py`).
 
-Forward (`maskformer.py`, the paper's Fig. 2): backbone → pixel decoder (`pixel_decoder.py`) → F; queries attend to it
-(`transformer.py`, `mask_decoder.py`) → classes and masks, from which S and the top-K masks I (`instances.py`) →
-relation → F_pan → final heads.
+Forward (`model.py`, the paper's Fig. 2): features F and queries → classes and masks, from which S and the top-K masks I
+(`instances.py`) → relation → F_pan → final heads. `maskformer/` is written out; the networks in `universal/` are built
+of the classes of `transformers`, taken apart into the same parts.
 
 After it: each pixel goes to its best query (`merging.py`); an exported graph does the same with fixed shapes
 (`exporting.py`).

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from pisr_core.config import Config, TransformersConfig, check
 from pisr_core.errors import ConfigError
 from pisr_core.models.queries.model import FirstStage
-from pisr_core.models.queries.pretrained import load_vit
 from pisr_core.models.queries.structures import MaskPrediction
 from pisr_core.models.queries.universal.model import QueryHeads, UniversalSegmentation
+from pisr_core.models.queries.universal.pretrained import load_vit
 from pisr_core.structures import Category
 
 ANNEALING_POWER = 0.9

@@ -23,8 +23,8 @@ from pisr_core.models.denominators import shared_denominator
 from pisr_core.models.queries.exporting import MaskNetwork
 from pisr_core.models.queries.merging import MergingRule
 from pisr_core.models.queries.model import QueryModel
-from pisr_core.models.queries.pretrained import load_pyramid
 from pisr_core.models.queries.structures import MaskPrediction, MaskTargets
+from pisr_core.models.queries.universal.pretrained import load_pyramid
 from pisr_core.models.resizing import resized_bands
 from pisr_core.relations import build_relation
 from pisr_core.structures import Category

@@ -4,8 +4,8 @@ from tiny_networks import SIDE, eomt_dinov3, mask2former, swin
 from transformers import DINOv3ViTConfig, DINOv3ViTModel, SwinForImageClassification
 
 from pisr_core.errors import ConfigError
-from pisr_core.models.queries.pretrained import load_pyramid, load_vit
 from pisr_core.models.queries.universal.eomt import QueryViT
+from pisr_core.models.queries.universal.pretrained import load_pyramid, load_vit
 
 
 def test_a_pyramid_starts_from_a_classifier(tmp_path):
