@@ -23,6 +23,8 @@ PACKAGES = (
     "accelerate",
     "transformers",
     "safetensors",
+    "huggingface-hub",
+    "filelock",
     "tensorboard",
     "numpy",
     "msgspec",

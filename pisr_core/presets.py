@@ -92,8 +92,8 @@ def _find(name: str, beside: Path | None) -> Path:
             return candidate
     known = names()
     close = difflib.get_close_matches(name, known, n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"known presets: {', '.join(known)}"
-    raise ConfigError(f"preset {shown(name)} does not exist: {hint} (`pisr presets` lists them)")
+    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    raise ConfigError(f"preset {shown(name)} does not exist: {hint}`pisr presets` lists all {len(known)}.")
 
 
 def _is_file(path: Path) -> bool:

@@ -131,7 +131,7 @@ class PlainLines(TrainListener):
         self._say(text)
 
     def _say(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True)
+        self._console.print(text, markup=False, soft_wrap=True)
 
 
 def _headline(start: StartRecord) -> str:

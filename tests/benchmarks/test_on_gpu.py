@@ -57,5 +57,5 @@ def test_a_rehearsal_on_the_cpu(tmp_path):
     assert done.returncode == 0, done.stdout + (tmp_path / "merging.log").read_text()
     found = json.loads((tmp_path / "merging.json").read_text())
     (row,) = found["rows"]
-    assert found["rehearsal"] and row["segments"] > 10 and row["ms"] > 0
+    assert found["rehearsal"] and row["segments"] >= 10 and row["ms"] > 0
     assert "whose numbers mean nothing" in (tmp_path / "summary.md").read_text()

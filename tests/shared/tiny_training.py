@@ -76,6 +76,9 @@ class Pixels(nn.Module):
     def forward(self, images):
         return self.head(self.backbone(images.float() / 255))
 
+    def begin_step(self, progress):
+        pass
+
     def target_generator(self):
         return CenterOffsetTargetGenerator(CONFIG.targets, thing_ids=(1,))
 

@@ -6,7 +6,8 @@ import hashlib
 import logging
 import os
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
@@ -58,7 +59,7 @@ def download(source: WeightsSource, folder: Path, progress: Progress) -> Path:
     part = path.with_name(f"{path.name}.part")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{part}.lock"):  # of several processes of a training one fetches
+        with _only_one(part):  # of several processes of a training one fetches
             if not path.is_file():
                 _stream(source.url, part, progress)
                 _finish(part, path, source)
@@ -68,6 +69,17 @@ def download(source: WeightsSource, folder: Path, progress: Progress) -> Path:
             f"the file by other means and give it to `pisr weights import`."
         ) from error
     return path
+
+
+@contextmanager
+def _only_one(part: Path) -> Iterator[None]:
+    """One process at a time; the lock's file goes with the last."""
+    lock = Path(f"{part}.lock")
+    try:
+        with FileLock(lock):
+            yield
+    finally:
+        lock.unlink(missing_ok=True)
 
 
 def _finish(part: Path, path: Path, source: WeightsSource) -> None:
