@@ -11,7 +11,7 @@ from tiny_training import assert_same_run, run, tiny_parts
 from pisr_core.errors import OutputError
 from pisr_core.training.listeners import TrainListener
 
-CASES = ((0, 100), (0, 3_000), (1, 200), (2, 2_500), (3, 2_500), (5, 8_000))
+CASES = ((0, 100), (0, 5_000), (1, 200), (2, 2_500), (3, 2_500), (5, 8_000))
 """Steps after which no file may grow beyond so many bytes."""
 
 
