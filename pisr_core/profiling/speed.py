@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Shaped
@@ -19,6 +19,7 @@ from pisr_core.models import PanopticModel
 from pisr_core.profiling.card import Card, look_at_card
 from pisr_core.runtime.devices.arithmetic import TF32, arithmetic, describe_arithmetic
 from pisr_core.runtime.devices.memory import PeakMemory
+from pisr_core.structures import PanopticResult
 
 Result = TypeVar("Result")
 
@@ -127,22 +128,10 @@ def measure_speed(
         model = model.to(memory_format=torch.channels_last)
         images = images.contiguous(memory_format=torch.channels_last)
     forward = torch.compile(model) if compiled else model
-    sizes = [(images.shape[2], images.shape[3])] * len(images)
     memory = PeakMemory(device)
-    times: list[tuple[float, float]] = []
-    with (
-        arithmetic(tf32),
-        inference(model),
-        torch.autocast(device.type, dtype=DTYPES[dtype], enabled=DTYPES[dtype] is not None),
-    ):
-        for run in range(warmup + runs):
-            milliseconds, output = timed(lambda: forward(images), device)
-            start = time.perf_counter()
-            maps = model.panoptic(output, sizes, sizes)
-            _synchronize(device)
-            times.append((milliseconds, 1000 * (time.perf_counter() - start)))
-            if progress is not None:
-                progress(run + 1, warmup + runs)
+    autocast = torch.autocast(device.type, dtype=DTYPES[dtype], enabled=DTYPES[dtype] is not None)
+    with arithmetic(tf32), inference(model), autocast:
+        times, maps = _run(model, forward, images, warmup + runs, progress)
         forward_times, merging_times = (list(column) for column in zip(*times[warmup:], strict=True))
         return Speed(
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
@@ -157,6 +146,27 @@ def measure_speed(
             arithmetic=describe_arithmetic(device, dtype),
             card=look_at_card(device, os.getpid()),
         )
+
+
+def _run(
+    model: PanopticModel,
+    forward: Callable[..., Any],
+    images: Shaped[Tensor, "b 3 H W"],
+    runs: int,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[list[tuple[float, float]], list[PanopticResult]]:
+    """Milliseconds of each run's forward pass and merging, and the last run's maps."""
+    times: list[tuple[float, float]] = []
+    sizes = [(images.shape[2], images.shape[3])] * len(images)
+    for run in range(runs):
+        milliseconds, output = timed(lambda: forward(images), images.device)
+        start = time.perf_counter()
+        maps = model.panoptic(output, sizes, sizes)
+        _synchronize(images.device)
+        times.append((milliseconds, 1000 * (time.perf_counter() - start)))
+        if progress is not None:
+            progress(run + 1, runs)
+    return times, maps
 
 
 def check_dtype(device: torch.device, dtype: str, tf32: str = "convolutions") -> None:

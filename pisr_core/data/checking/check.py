@@ -138,8 +138,7 @@ def check_data(
             pairs += split.pairs(limit, quick)
     findings += extra_files(splits)
 
-    categories = {k: c for split in reversed(splits) for k, c in split.entries.categories.items()}
-    statistics = DatasetStatistics(categories)
+    statistics = DatasetStatistics({k: c for s in reversed(splits) for k, c in s.entries.categories.items()})
     kept: dict[int, Inspection] = {}
     for pair, inspection in _inspected(pairs, findings, statistics, workers, progress):
         if mend_into is not None:  # of COCO's size, all would take much memory
