@@ -43,8 +43,9 @@ def test_names_what_is_installed_and_what_is_not(folder, monkeypatch):
 
 
 def test_a_checkout_that_is_not_installed_has_a_version(folder, monkeypatch):
-    monkeypatch.setattr(environment, "_version", lambda package: None)
     project = Path(__file__).parents[2]
+    monkeypatch.setattr(environment, "_version", lambda package: None)
+    monkeypatch.setattr(environment, "__file__", str(project / "pisr_core" / "environment.py"))
     version = tomllib.loads((project / "pyproject.toml").read_text())["project"]["version"]
     assert json.loads(env("--json"))["packages"]["pisr"] == f"{version}, not installed: the checkout in {project}"
 
