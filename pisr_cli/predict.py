@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pisr_cli.terminal.console import print_json, progress_bar, say
 from pisr_cli.terminal.options import Json, NetworkOptions, grouped, to_write
 from pisr_core.errors import DataError
+
+if TYPE_CHECKING:
+    from pisr_core.inference.predict import PredictionReport
 
 
 @grouped()
@@ -31,6 +34,14 @@ def predict(
             metavar="N",
         ),
     ] = None,
+    tool: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="Write for an annotation tool too: labelme, cvat, label-studio, coco-instances or yolo.",
+            metavar="NAME",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find things and stuff in images and films.
@@ -41,10 +52,15 @@ def predict(
 
     Example: pisr predict photos clip.mp4 --out predictions
 
+    Example: pisr predict photos --out predictions --format cvat
+
     Example: pisr predict photo.jpg --checkpoint eomt-s-coco --out predictions
     """
+    from pisr_core.data.annotation_tools.write import check_format
     from pisr_core.inference.predict import predict as predict_images
 
+    if tool is not None:
+        check_format(tool)
     path, model, device = network.load()
     say(f"model: {path} on {device}")
     with progress_bar("predicting") as progress:
@@ -53,5 +69,16 @@ def predict(
         images = [{k: v if k == "segments" else str(v) for k, v in asdict(i).items()} for i in report.written]
         print_json({"checkpoint": str(path), "images": images, "failed": list(report.failed)})
     say(f"{len(report.written)} images, pictures in {out / 'overlay'}")
+    if tool is not None:
+        _write_for_tool(report, out, tool)
     if report.failed:
         raise DataError(f"{len(report.failed)} inputs were skipped:\n  " + "\n  ".join(report.failed))
+
+
+def _write_for_tool(report: PredictionReport, out: Path, tool: str) -> None:
+    from pisr_core.data.annotation_tools.write import write_for_tool
+
+    images = {f"{image.panoptic.stem}{image.image.suffix}": image.image for image in report.written}
+    written = write_for_tool(out / "panoptic.json", out, tool, images)
+    left_out = f"; {written.left_out} of stuff left out, which the format does not have" if written.left_out else ""
+    say(f"{written.segments} segments for {tool} in {out}{left_out}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pisr_cli.data.prepare import show_reports
-from pisr_cli.terminal.console import progress_bar
+from pisr_cli.terminal.console import print_json, progress_bar, say
 
 HELP = "Turn other annotations into COCO panoptic format."
 
@@ -99,3 +100,53 @@ def masks(
     with progress_bar("converting") as progress:
         report = convert_masks(images, semantic, instances, categories, out, void, workers, progress)
     show_reports({out.stem: report}, as_json)
+
+
+@app.command("annotations", no_args_is_help=True)
+def annotations(
+    export: Annotated[Path, typer.Argument(help="What the annotation tool exported.", metavar="FILE|DIR")],
+    images: Annotated[Path, typer.Option(help="Folder of the images.", metavar="DIR")],
+    out: Out,
+    things: Annotated[
+        list[str] | None, typer.Option(help="Classes whose instances are counted.", metavar="NAME,NAME")
+    ] = None,
+    stuff: Annotated[list[str] | None, typer.Option(help="Classes without instances.", metavar="NAME,NAME")] = None,
+    void: Annotated[list[str] | None, typer.Option(help="Classes that become void.", metavar="NAME,NAME")] = None,
+    overlap: Annotated[
+        str | None,
+        typer.Option(
+            help="Of overlapping shapes: smaller-on-top, or later-on-top, which is the default of Cityscapes.",
+            metavar="RULE",
+        ),
+    ] = None,
+    workers: Workers = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Turn exports of LabelMe, CVAT, Label Studio, Supervisely, Datumaro or polygons as Cityscapes has them.
+
+    Which of them, or COCO instances as these tools write them, is seen from the files. Without --things and --stuff
+    the classes are listed.
+
+    Example: pisr data convert annotations labels --images my/train --things car,person --stuff road,sky
+    --out my/annotations/panoptic_train.json
+    """
+    from pisr_core.data.annotation_tools.convert import ClassNames, convert_export
+
+    names = ClassNames(*map(_names, (things, stuff, void)))
+    with progress_bar("converting") as progress:
+        report = convert_export(export, images, out, names, overlap, workers, progress)
+    if as_json:
+        split = asdict(report.split) | {"json_path": str(report.split.json_path)}
+        print_json({out.stem: split | {"tool": report.tool, "left_out": report.left_out, "hidden": report.hidden}})
+    else:
+        show_reports({out.stem: report.split}, as_json)
+    say(f"annotated with: {report.tool}")
+    if report.left_out:
+        counts = ", ".join(f"{count} {kind}" for kind, count in report.left_out.items())
+        say(f"left out, as they are no regions: {counts}")
+    if report.hidden:
+        say(f"{report.hidden} segments have no pixel: others cover them, or they are too small")
+
+
+def _names(texts: list[str] | None) -> tuple[str, ...]:
+    return tuple(name.strip() for text in texts or () for name in text.split(",") if name.strip())
