@@ -22,7 +22,9 @@ def ade20k(tmp_path):
     return base
 
 
-@pytest.mark.parametrize("command", [["prepare"], ["convert", "instances"], ["convert", "masks"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [["prepare"], ["convert", "instances"], ["convert", "masks"], ["convert", "annotations"]], ids=" ".join
+)
 def test_help_has_an_example(pisr, command):
     code, out, _ = pisr("data", *command, "--help")
     assert code == 0 and f"Example: pisr data {' '.join(command)}" in " ".join(out.split())
@@ -102,3 +104,43 @@ def test_converted_instances(pisr, tmp_path):
     assert code == 0 and json.loads(out)["p"]["segments"] == 1
     assert [category["name"] for category in written["categories"]] == ["car"]
     assert written["annotations"][0]["segments_info"][0]["area"] == 16
+
+
+@pytest.fixture
+def labelme(tmp_path):
+    """A car, a road below it and a point, in LabelMe's format."""
+    save(tmp_path / "my/train/a.png", np.zeros((8, 8, 3)))
+    shapes = [
+        {"label": "car", "shape_type": "rectangle", "points": [[2, 2], [4, 4]]},
+        {"label": "road", "shape_type": "polygon", "points": [[0, 0], [8, 0], [8, 8], [0, 8]]},
+        {"label": "car", "shape_type": "point", "points": [[1, 1]]},
+    ]
+    content = {"imagePath": "a.png", "imageHeight": 8, "imageWidth": 8, "shapes": shapes}
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/a.json").write_text(json.dumps(content))
+    path = "my/annotations/panoptic_train.json"
+    return ("data", "convert", "annotations", "labels", "--images", "my/train", "--out", path, "--workers", 1)
+
+
+def test_converted_annotations_of_a_tool(pisr, labelme, tmp_path):
+    code, out, err = pisr(*labelme, "--things", "car", "--stuff", "road,sky", "--json")
+    report = json.loads(out)["panoptic_train"]
+    assert code == 0 and (report["tool"], report["segments"], report["hidden"]) == ("LabelMe", 2, 0)
+    assert report["left_out"] == {"point": 1} and "left out, as they are no regions: 1 point" in err
+    content = json.loads((tmp_path / "my/annotations/panoptic_train.json").read_text())
+    assert [(c["name"], c["isthing"]) for c in content["categories"]] == [("car", 1), ("road", 0), ("sky", 0)]
+    assert [segment["area"] for segment in content["annotations"][0]["segments_info"]] == [4, 60]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "car (1), road (1). Name them with --things NAME,NAME and --stuff NAME,NAME"),
+        (["--things", "car,road", "--stuff", "road"], "class 'road' is named in --things and --stuff"),
+        (["--things", "car", "--stuff", "road", "--overlap", "any"], "smaller-on-top, later-on-top"),
+    ],
+)
+def test_classes_of_a_tool_have_to_be_named(pisr, labelme, tmp_path, options, message):
+    code, out, err = pisr(*labelme, *options)
+    assert (code, out) == (2, "") and message in err and "Traceback" not in err
+    assert not (tmp_path / "my/annotations").exists()

@@ -45,6 +45,20 @@ def test_images_and_films_in_batches(predict, tmp_path):
     assert {path.name for path in (tmp_path / "out/overlay").iterdir()} == {"photo.jpg", "clip.mp4"}
 
 
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("labelme", "labelme/photo.json"), ("cvat", "cvat.xml"), ("yolo", "yolo/labels/train/photo.txt")],
+)
+def test_predictions_for_an_annotation_tool(predict, tmp_path, name, file):
+    code, out, err = predict("photo.png", "--format", name, "--json")
+    segments = json.loads(out)["images"][0]["segments"]
+    lines = [line for line in err.splitlines() if f"segments for {name} in out" in line]
+    assert code == 0 and len(lines) == 1 and (tmp_path / "out" / file).is_file()
+    if name == "labelme":
+        content = json.loads((tmp_path / "out" / file).read_text())
+        assert content["imagePath"] == "../../photo.png" and len(content["shapes"]) == segments
+
+
 def test_low_precision(predict):
     assert predict("photo.png", "--precision", "bf16")[0] == 0
 
@@ -54,6 +68,7 @@ def test_low_precision(predict):
     [
         (("--precision", "int8"), "choose one of no, fp16, bf16"),
         (("--batch-size", "0"), "--batch-size"),
+        (("--format", "voc"), "labelme, cvat, label-studio, coco-instances, yolo"),
     ],
 )
 def test_mistakes_are_named(predict, arguments, message):

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-Ring = Int[np.ndarray, "n 2"]
+Ring = Int[np.ndarray, "_ 2"]
 """(x, y) of corners of pixels."""
 
 
