@@ -103,7 +103,7 @@ def masks(
 
 
 @app.command("annotations", no_args_is_help=True)
-def annotations(
+def of_tool(
     export: Annotated[Path, typer.Argument(help="What the annotation tool exported.", metavar="FILE|DIR")],
     images: Annotated[Path, typer.Option(help="Folder of the images.", metavar="DIR")],
     out: Out,

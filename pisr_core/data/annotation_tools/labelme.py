@@ -60,7 +60,7 @@ def write(images: Iterable[LabelledImage], categories: tuple[Category, ...], out
     folder = out / "labelme"
     for image in images:
         path = (folder / image.file_name).with_suffix(".json")
-        content = {
+        content: dict[str, Any] = {
             "version": "5.5.0",  # since which there are masks
             "flags": {},
             "shapes": [_shape(segment) for segment in image.segments],
