@@ -6,20 +6,42 @@ from pisr_core.runtime.lazy import lazy_names
 from pisr_core.runtime.user import settle_user
 
 if TYPE_CHECKING:
-    from pisr_core.api import Prediction, Predictor, load_model
+    from pisr_core.api.evaluation import evaluate, panoptic_quality
+    from pisr_core.api.prediction import Prediction
+    from pisr_core.api.predictor import Predictor, load_model
+    from pisr_core.api.training import train
     from pisr_core.config import PISRConfig
     from pisr_core.relations.pisr import PISR
-    from pisr_core.structures import SemanticPrediction
+    from pisr_core.structures import Category, PanopticSegmentation, Segment, SemanticPrediction
 
-__all__ = ["PISR", "PISRConfig", "Prediction", "Predictor", "SemanticPrediction", "load_model"]
+__all__ = [
+    "Category",
+    "PISR",
+    "PISRConfig",
+    "PanopticSegmentation",
+    "Prediction",
+    "Predictor",
+    "Segment",
+    "SemanticPrediction",
+    "evaluate",
+    "load_model",
+    "panoptic_quality",
+    "train",
+]
 
 _HOMES = {
+    "Category": "pisr_core.structures",
     "PISR": "pisr_core.relations.pisr",
     "PISRConfig": "pisr_core.config",
-    "Prediction": "pisr_core.api",
-    "Predictor": "pisr_core.api",
+    "PanopticSegmentation": "pisr_core.structures",
+    "Prediction": "pisr_core.api.prediction",
+    "Predictor": "pisr_core.api.predictor",
+    "Segment": "pisr_core.structures",
     "SemanticPrediction": "pisr_core.structures",
-    "load_model": "pisr_core.api",
+    "evaluate": "pisr_core.api.evaluation",
+    "load_model": "pisr_core.api.predictor",
+    "panoptic_quality": "pisr_core.api.evaluation",
+    "train": "pisr_core.api.training",
 }
 
 

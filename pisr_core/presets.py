@@ -55,6 +55,22 @@ def load(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
     return from_dict(table, source=str(name_or_path))
 
 
+def changed(config: Config, settings: Mapping[str, Any]) -> Config:
+    """The config with other values.
+
+    Args:
+        config: stays as it is.
+        settings: values by their dotted keys, such as `{"train.lr": 0.001}`.
+
+    Raises:
+        ConfigError: an unknown key or a value of the wrong type or range.
+    """
+    table = to_dict(config)
+    for key, value in settings.items():
+        _merge(table, _nested(key, value))
+    return from_dict(table, source=config.name) if settings else config
+
+
 def from_dict(table: Mapping[str, Any], source: str) -> Config:
     """A `Config` from plain values.
 
@@ -158,8 +174,14 @@ def _parse_override(text: str) -> dict[str, Any]:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except (ValueError, RecursionError):
         parsed = value.strip()
-    nested: Any = parsed
-    for part in reversed(key.strip().split(".")):
+    return _nested(key.strip(), parsed)
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    """Tables for the parts of a dotted key, one within the other."""
+    *outer, last = key.split(".")
+    nested = {last: value}
+    for part in reversed(outer):
         nested = {part: nested}
     return nested
 

@@ -1,5 +1,7 @@
 """What the documentation says can be done works."""
 
+import ast
+import json
 import re
 import runpy
 import shlex
@@ -19,6 +21,7 @@ from pisr_core.weights.files.checkpoint import save_checkpoint
 
 ROOT = Path(__file__).parent.parent
 TOUR = ROOT / "docs" / "tour.md"
+NOTEBOOK = ROOT / "docs" / "python.ipynb"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -100,6 +103,35 @@ def test_tour_runs_from_beginning_to_end(folder, capfd):
     for written in ("scores/report.html", "predictions/panoptic.json", "one/overlay", "overlay-2.png", "heatmaps", "k"):
         assert (folder / written).exists()
     assert torch.is_tensor(names["model"].network.pixel_mean)
+
+
+def code_cells(notebook):
+    cells = json.loads(notebook.read_text())["cells"]
+    return [cell for cell in cells if cell["cell_type"] == "code"]
+
+
+def shown(code, names):
+    """Runs a cell as a notebook does; what its last line gives is shown."""
+    *before, last = ast.parse(code).body
+    exec(compile(ast.Module(before, []), "<notebook>", "exec"), names)
+    if isinstance(last, ast.Expr):
+        return eval(compile(ast.Expression(last.value), "<notebook>", "eval"), names)
+    exec(compile(ast.Module([last], []), "<notebook>", "exec"), names)
+    return None
+
+
+def test_notebook_runs_from_top_to_bottom(folder):
+    names = {"__name__": "notebook"}
+    values = [shown("".join(cell["source"]), names) for cell in code_cells(NOTEBOOK)]
+    pictures = [value for value in values if hasattr(value, "_repr_html_")]
+    assert len(pictures) == 2 and all("<tr><td>" in picture._repr_html_() for picture in pictures[:1])
+    assert names["metric"].compute().things.pq == pytest.approx(200 / 3)
+
+
+def test_notebook_was_saved_with_its_pictures_and_without_errors():
+    outputs = [output for cell in code_cells(NOTEBOOK) for output in cell["outputs"]]
+    assert "error" not in {output["output_type"] for output in outputs}
+    assert sum("text/html" in output.get("data", {}) for output in outputs) == 2
 
 
 def parsed(words):

@@ -157,7 +157,7 @@ def _score(
     observe: Observer,
     positions: dict[int | str, int],
 ) -> Outcome:
-    from pisr_core.evaluation.evaluate import evaluate
+    from pisr_core import evaluate
     from pisr_core.evaluation.model_examples import examples_of_model
     from pisr_core.results.comparison import compare
 
@@ -166,13 +166,10 @@ def _score(
         result = evaluate(
             model,
             subject.dataset,
-            config,
-            subject.device,
-            subject.options.batch_size,
-            config.workers,
-            subject.options.limit,
-            progress,
-            official_instances=instances,
+            instances=instances,
+            limit=subject.options.limit,
+            batch_size=subject.options.batch_size,
+            progress=progress,
             observe=observe,
         )
     comparisons = compare(model.config, config.dataset, subject.options.split, result) if compared else []

@@ -106,11 +106,11 @@ def train(
             report_dry_run(tried, config, folder, as_json)
         return
 
-    from pisr_core.training.train import train as run_training
+    from pisr_core import train as run_training
 
     listeners = _listeners(wandb)
     result = run_training(
-        config, run.data, folder, weights=run.weights, resume=run.resume, device=device, listeners=listeners
+        config, folder, run.data, weights=run.weights, resume=run.resume, device=device, listeners=listeners
     )
     if main_process:
         _report(result, run.data, as_json)

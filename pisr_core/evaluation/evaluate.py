@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-import torch.distributed
 
 from pisr_core.config import DataConfig
 from pisr_core.data.loading import EvaluationBatch, Loader, evaluation_loader
@@ -17,6 +15,7 @@ from pisr_core.inference.mode import inference
 from pisr_core.metrics.result import EvaluationResult
 from pisr_core.metrics.scores import Scores
 from pisr_core.models import PanopticModel
+from pisr_core.runtime.processes.gathering import from_all_processes
 from pisr_core.runtime.processes.parallel import ALONE, Process
 from pisr_core.structures import Category, PanopticDataset, PanopticResult, Sample
 
@@ -65,7 +64,10 @@ def evaluate(
         if observe is not None:
             observe(sample, result)
     if process.world_size > 1:
-        scores = _gathered(scores, Scores(model.categories, instances), process)
+        states = from_all_processes(scores.state())
+        scores = Scores(model.categories, instances)
+        for state in states:
+            scores.merge(state)
     return scores.result(time.perf_counter() - start)
 
 
@@ -109,12 +111,3 @@ def check_classes(of_model: Sequence[Category], of_dataset: Sequence[Category]) 
             f"the dataset's {len(found)} classes are not the model's {len(known)}; they differ in "
             f"{', '.join(strange[:5])}. Use the dataset that the model was trained for."
         )
-
-
-def _gathered(scores: Scores, total: Scores, process: Process) -> Scores:
-    """Adds the states of all processes to `total`, in the same order in each."""
-    states: list[Any] = [None] * process.world_size
-    torch.distributed.all_gather_object(states, scores.state())
-    for state in states:
-        total.merge(state)
-    return total

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from jaxtyping import Bool, Float
 
-from pisr_core.metrics.overlaps import Overlaps
-from pisr_core.structures import Category
+from pisr_core.metrics.category_maps import as_maps
+from pisr_core.metrics.overlaps import Overlaps, segment_overlaps
+from pisr_core.runtime.processes.gathering import from_all_processes
+from pisr_core.structures import Category, PanopticSegmentation
 
 COLUMNS = ("iou", "tp", "fp", "fn")
 """What is summed for each class: the IoU of the matches, and how many segments matched or failed to."""
@@ -130,7 +133,7 @@ def image_pq(counts: Float[np.ndarray, "classes 4"]) -> float | None:
 
 
 class PanopticQuality:
-    """Sums what PQ needs, image by image.
+    """A metric as torchmetrics has them: `update` with each image, then `compute`; `reset` begins anew.
 
     Attributes:
         categories: the dataset's.
@@ -139,14 +142,45 @@ class PanopticQuality:
 
     def __init__(self, categories: Sequence[Category]) -> None:
         self.categories = tuple(categories)
-        self.state: Float[np.ndarray, "classes 4"] = np.zeros((len(self.categories), len(COLUMNS)))
+        self.state: Float[np.ndarray, "classes 4"]
+        self.reset()
+
+    def update(
+        self, prediction: PanopticSegmentation | npt.ArrayLike, truth: PanopticSegmentation | npt.ArrayLike
+    ) -> None:
+        """Adds an image, or a batch of them.
+
+        Args:
+            prediction: a panoptic map; or, as torchmetrics takes them, an (H, W, 2) or (b, H, W, 2) array or tensor of
+                whole numbers, the category id and the instance id of each pixel. Instance ids of stuff do not matter,
+                a category id below zero is void.
+            truth: likewise, of the same size.
+
+        Raises:
+            DataError: different sizes, arrays of another kind, or a category id that no class has.
+        """
+        pairs = zip(as_maps(prediction, self.categories), as_maps(truth, self.categories), strict=True)
+        for predicted, annotated in pairs:
+            overlaps = segment_overlaps(annotated, predicted)
+            self.merge(image_counts(overlaps, match_segments(overlaps), len(self.categories)))
+
+    def compute(self) -> PanopticQualityResult:
+        """The scores of the images of all processes in torch's process group, each of which must call it."""
+        total = PanopticQuality(self.categories)
+        for state in from_all_processes(self.state):
+            total.merge(state)
+        return total.result()
+
+    def reset(self) -> None:
+        """Forgets all images."""
+        self.state = np.zeros((len(self.categories), len(COLUMNS)))
 
     def merge(self, state: Float[np.ndarray, "classes 4"]) -> None:
         """Adds the counts of an image, or the state of another one."""
         self.state += state
 
     def result(self) -> PanopticQualityResult:
-        """The scores of all images so far."""
+        """The scores of all images so far, of this process."""
         per_class = tuple(_class_quality(row) for row in self.state)
         flags = [category.isthing for category in self.categories]
         return PanopticQualityResult(

@@ -24,7 +24,7 @@ GOLDEN_RATIO = 0.618034
 
 def colorize(panoptic: PanopticSegmentation, categories: Sequence[Category]) -> UInt8[np.ndarray, "H W 3"]:
     """The map in colours (RGB): stuff in its class's, each thing in a shade of its class's, void black."""
-    return _painted(_positions(panoptic), _palette(panoptic, categories))
+    return _painted(_positions(panoptic), palette(panoptic, categories))
 
 
 def overlay(
@@ -38,7 +38,7 @@ def overlay(
         categories: give names and colours.
     """
     positions = _positions(panoptic)
-    colors = _painted(positions, _palette(panoptic, categories))
+    colors = _painted(positions, palette(panoptic, categories))
     picture = cv2.addWeighted(image, 1 - OPACITY, colors, OPACITY, 0)
     cv2.copyTo(image, (positions == 0).view(np.uint8), picture)
     _draw_borders(picture, positions)
@@ -55,8 +55,8 @@ def _positions(panoptic: PanopticSegmentation) -> UInt16[np.ndarray, "H W"]:
     return table[panoptic.ids]
 
 
-def _palette(panoptic: PanopticSegmentation, categories: Sequence[Category]) -> UInt8[np.ndarray, "positions 3"]:
-    """Colours of void and of the segments in their order; shades go by the order of a class's ids."""
+def palette(panoptic: PanopticSegmentation, categories: Sequence[Category]) -> UInt8[np.ndarray, "positions 3"]:
+    """RGB of void and of the segments in their order; shades go by the order of a class's ids."""
     colors = {}
     instances: Counter[int] = Counter()
     for segment in sorted(panoptic.segments, key=lambda segment: segment.id):

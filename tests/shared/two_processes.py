@@ -1,6 +1,7 @@
 """What each of two processes does in `test_distributed.py`: trains, evaluates, and computes norms and losses."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -8,6 +9,7 @@ from one_process import losses, model_and_set, norm_results, train
 from torch import distributed
 
 from pisr_core.evaluation.evaluate import evaluate
+from pisr_core.metrics.panoptic_quality import PanopticQuality
 from pisr_core.runtime.processes.parallel import Process
 from pisr_core.training.synchronized_norms import synchronize_norms
 
@@ -16,7 +18,12 @@ def main(out):
     train(out / "run")  # it also starts torch's process group
     rank, world = distributed.get_rank(), distributed.get_world_size()
     model, dataset, config = model_and_set()
-    seen = []
+    seen, quality = [], PanopticQuality(dataset.categories)
+
+    def observe(sample, prediction):
+        seen.append(sample.image_id)
+        quality.update(prediction.panoptic, sample.panoptic)
+
     result = evaluate(
         model,
         dataset,
@@ -26,11 +33,17 @@ def main(out):
         workers=0,
         process=Process(rank, world),
         instances=False,
-        observe=lambda sample, _: seen.append(sample.image_id),
+        observe=observe,
     )
     norms = norm_results(lambda module: synchronize_norms(module, torch.device("cpu")), part=rank, parts=world)
     torch.save(
-        {"seen": seen, "scores": result.to_json(), "norms": norms, "losses": losses(part=rank, parts=world)},
+        {
+            "seen": seen,
+            "scores": result.to_json(),
+            "quality": asdict(quality.compute().all),
+            "norms": norms,
+            "losses": losses(part=rank, parts=world),
+        },
         out / f"rank{rank}.pt",
     )
 

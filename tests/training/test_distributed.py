@@ -65,6 +65,7 @@ def test_every_image_is_evaluated_once(two):
     assert result.images == 7
     for rank in two[1]:
         assert rounded(rank["scores"]) == rounded(result.to_json())
+        assert rank["quality"] == pytest.approx(result.to_json()["panoptic"]["all"])  # `compute` sums over processes
 
 
 def test_norms_are_those_of_the_whole_batch(two):

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image
 
+from pisr_core.data.coco.documents import category_entries, segments_info
 from pisr_core.data.coco.entries import is_inside
 from pisr_core.data.coco.listed_share import ListedShare
 from pisr_core.data.coco.panoptic_json import read_panoptic_json
@@ -26,9 +27,9 @@ from pisr_core.data.coco.tables import AnnotationRecord, CocoPanopticFile, Image
 from pisr_core.data.pictures.images import BROKEN_IMAGE_ERRORS
 from pisr_core.data.pictures.png_decoding import PNG_SIGNATURE, decode_rgb
 from pisr_core.errors import DataError
-from pisr_core.pixel_runs import Runs, find_runs
+from pisr_core.pixel_runs import find_runs
 from pisr_core.runtime.atomic import written_whole
-from pisr_core.structures import VOID_ID, Category, PanopticSegmentation, Segment
+from pisr_core.structures import VOID_ID, Category, PanopticSegmentation
 
 __all__ = [
     "AnnotationRecord",
@@ -98,9 +99,13 @@ def write_panoptic_png(path: Path, ids: Int[np.ndarray, "H W"]) -> None:
         OutputError: it cannot be written.
     """
     with written_whole(path, sync=False) as partial:
-        # Four bytes of an id, the lowest first, are R, G, B and one that is left out.
-        picture = Image.frombytes("RGB", ids.shape[::-1], ids.astype("<i4").tobytes(), "raw", "RGBX")
-        picture.save(partial, format="PNG")
+        ids_picture(ids).save(partial, format="PNG")
+
+
+def ids_picture(ids: Int[np.ndarray, "H W"]) -> Image.Image:
+    """Segment ids in [0, 2²⁴) as the RGB picture that a panoptic PNG holds."""
+    # Four bytes of an id, the lowest first, are R, G, B and one that is left out.
+    return Image.frombytes("RGB", ids.shape[::-1], ids.astype("<i4").tobytes(), "raw", "RGBX")
 
 
 def check_png_header(path: Path, header: bytes) -> None:
@@ -231,16 +236,12 @@ class CocoPanopticWriter:
             OutputError: the PNG cannot be written.
             ValueError: the map holds ids that its segments do not explain.
         """
-        runs = find_runs(panoptic.ids)
-        places = {segment_id: place for place, segment_id in enumerate(runs.present.tolist())}
-        unexplained = places.keys() - {segment.id for segment in panoptic.segments} - {VOID_ID}
-        if unexplained:
-            raise ValueError(f"{entry.image['file_name']}: ids {sorted(unexplained)} of the map belong to no segment")
+        segments = segments_info(panoptic, self.categories, entry.image["file_name"])
         path = self.png_dir / entry.png_name
         height, width = panoptic.ids.shape
         write_panoptic_png(path, panoptic.ids)
         entry.image |= {"width": width, "height": height}
-        entry.segments = [self._segment_entry(s, runs, places[s.id]) for s in panoptic.segments if s.id in places]
+        entry.segments = segments
         return path
 
     def _free_png_name(self, file_name: str) -> str:
@@ -252,34 +253,16 @@ class CocoPanopticWriter:
                 return name
         raise DataError(f"{self.json_path}: image {file_name!r} comes twice. Give every image its own name.")
 
-    def _segment_entry(self, segment: Segment, runs: Runs, place: int) -> dict[str, Any]:
-        category = self.categories[segment.category]
-        return {
-            "id": segment.id,
-            "category_id": category.id,
-            "area": int(runs.areas[place]),
-            "bbox": runs.boxes[place].tolist(),
-            "iscrowd": int(segment.iscrowd),
-            "isthing": int(category.isthing),
-            "score": round(float(segment.score), 6),
-        }
-
     def _write_json(self) -> None:
-        categories = [
-            {
-                "id": category.id,
-                "name": category.name,
-                "supercategory": category.supercategory,
-                "isthing": int(category.isthing),
-                "color": list(category.color),
-            }
-            for category in self.categories
-        ]
         written = [entry for entry in self._entries.values() if entry.segments is not None]
         annotations = [
             {"image_id": entry.image["id"], "file_name": entry.png_name, "segments_info": entry.segments}
             for entry in written
         ]
-        content = {"images": [entry.image for entry in written], "annotations": annotations, "categories": categories}
+        content = {
+            "images": [entry.image for entry in written],
+            "annotations": annotations,
+            "categories": category_entries(self.categories),
+        }
         with written_whole(self.json_path) as partial:
             partial.write_text(json.dumps(content), encoding="utf-8")

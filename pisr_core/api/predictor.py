@@ -2,25 +2,25 @@
 
 `Predictor` stands beside the network instead of in it: networks are plain `nn.Module`s of tensors, and reading files,
 drawing and writing belong to the floors above them. `Predictor.network` is the `nn.Module` with the checkpoint's own
-weights, to export, look into or train on; predictions are made by a faster copy of it (`engine.fast_model`).
+weights, to export, look into or train on; predictions are made by a faster copy of it (`inference.fast_model`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
+from pisr_core.api.prediction import Prediction
 from pisr_core.config import Config
-from pisr_core.data.coco.files import CocoPanopticWriter
 from pisr_core.data.pictures.deep_images import ValueRange
 from pisr_core.data.pictures.image_tensors import pillow_to_tensor, read_image
 from pisr_core.data.pictures.value_range import with_value_range
@@ -30,16 +30,11 @@ from pisr_core.inference.load import load_model as load_network
 from pisr_core.inference.mode import inference
 from pisr_core.inference.predict import distinct_names, predict_sample
 from pisr_core.models import PanopticModel
-from pisr_core.pixel_runs import find_runs
-from pisr_core.runtime.atomic import written_whole
 from pisr_core.runtime.devices.device import choose_device
-from pisr_core.structures import Category, PanopticSegmentation, Sample, Segment
-from pisr_core.visualization.overlay import overlay
+from pisr_core.structures import Category, Sample
 
 ImageLike = str | Path | Image.Image | np.ndarray | Tensor
 """A file; a Pillow image; (H, W, 3) uint8 RGB as an array; (3, H, W) uint8 RGB as a tensor."""
-
-JPEG_QUALITY = 92
 
 
 def load_model(
@@ -68,97 +63,6 @@ def load_model(
     check_precision(precision)
     classes = None if categories is None else Path(categories)
     return Predictor(load_network(name, chosen, classes), chosen, precision, compile)
-
-
-@dataclass(frozen=True, eq=False)
-class PredictedSegment:
-    """A thing or a piece of stuff in an image.
-
-    Attributes:
-        label: the name of its class.
-        isthing: whether it is an instance.
-        score: confidence in [0, 1].
-        area: pixels.
-        bbox: (x, y, width, height) in pixels, as in COCO.
-        id: its value in the panoptic map.
-        category_id: of its class, in the dataset's files.
-    """
-
-    label: str
-    isthing: bool
-    score: float
-    area: int
-    bbox: tuple[int, int, int, int]
-    id: int
-    category_id: int
-    _ids: Int[np.ndarray, "H W"] = field(repr=False)
-
-    @property
-    def mask(self) -> Bool[np.ndarray, "H W"]:
-        """(H, W), true on its pixels; made anew at each call."""
-        return self._ids == self.id
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What a model sees in an image.
-
-    Attributes:
-        name: file name of the image; `image.png` of one that came without.
-        image: (H, W, 3) uint8, RGB.
-        panoptic: the map of segments, at the image's size.
-        categories: the model's classes.
-    """
-
-    name: str
-    image: UInt8[np.ndarray, "H W 3"]
-    panoptic: PanopticSegmentation
-    categories: tuple[Category, ...]
-
-    @cached_property
-    def segments(self) -> tuple[PredictedSegment, ...]:
-        """All that was found."""
-        runs = find_runs(self.panoptic.ids)
-        boxes = dict(zip(runs.present.tolist(), map(tuple, runs.boxes.tolist()), strict=True))
-        return tuple(self._segment(segment, boxes[segment.id]) for segment in self.panoptic.segments)
-
-    def _segment(self, segment: Segment, box: tuple[int, int, int, int]) -> PredictedSegment:
-        category = self.categories[segment.category]
-        return PredictedSegment(
-            label=category.name,
-            isthing=category.isthing,
-            score=segment.score,
-            area=segment.area,
-            bbox=box,
-            id=segment.id,
-            category_id=category.id,
-            _ids=self.panoptic.ids,
-        )
-
-    def overlay(self) -> Image.Image:
-        """The image under its coloured map, with borders and class names."""
-        return Image.fromarray(overlay(self.image, self.panoptic, self.categories))
-
-    def save(self, folder: str | Path, name: str | None = None) -> tuple[Path, Path, Path]:
-        """Writes `panoptic/NAME.json` and `.png` (COCO's panoptic format, with scores) and `overlay/NAME.jpg`.
-
-        Args:
-            folder: where to write; equal names are overwritten.
-            name: in place of the image's own, without suffix.
-
-        Returns:
-            The paths of the JSON, the PNG and the picture.
-
-        Raises:
-            OutputError: a file cannot be written.
-        """
-        folder, stem = Path(folder), name or Path(self.name).stem
-        json_path, picture = folder / "panoptic" / f"{stem}.json", folder / "overlay" / f"{stem}.jpg"
-        with CocoPanopticWriter(json_path, json_path.parent, self.categories) as writer:
-            png = writer.add(1, f"{stem}{Path(self.name).suffix}", self.panoptic)
-        with written_whole(picture) as part:
-            self.overlay().save(part, format="JPEG", quality=JPEG_QUALITY)
-        return json_path, png, picture
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,13 +121,14 @@ class Predictor:
         return self._predict(images, _name(images), value_range)
 
     @cached_property
-    def _fast(self) -> FastModel:
+    def fast(self) -> FastModel:
+        """The copy of the network that predicts."""
         return FastModel(self.network, self.precision, self.compiled)
 
     def _predict(self, image: ImageLike, name: str, value_range: ValueRange) -> Prediction:
         sample = Sample(_pixels(image, value_range), None, 1, name)
-        with inference(self._fast):
-            panoptic = predict_sample(self._fast, sample, self.device)
+        with inference(self.fast):
+            panoptic = predict_sample(self.fast, sample, self.device)
         return Prediction(name, sample.image.permute(1, 2, 0).contiguous().numpy(), panoptic, self.categories)
 
 

@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -11,10 +9,11 @@ from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.errors import CheckpointError, ConfigError, DataError
 from pisr_core.inference.mode import inference
 from pisr_core.inference.predict import predict_sample
-from pisr_core.metrics.files import evaluate_files
 from pisr_core.models import PanopticModel, build_model
-from pisr_core.structures import Category, PanopticSegmentation, Sample, Segment
+from pisr_core.structures import PanopticSegmentation, Sample
 from pisr_core.weights.files.checkpoint import save_checkpoint
+
+EMPTY = PanopticSegmentation(np.zeros((40, 60), np.int32), ())
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +91,7 @@ def test_low_precision_and_compiling_are_passed_on(checkpoint, pixels, monkeypat
     monkeypatch.setattr(nn.Module, "compile", lambda self, **_: seen.append(self))
     model = load_model(checkpoint, "cpu", precision="bf16", compile=True)
     dtypes = []
-    monkeypatch.setattr("pisr_core.api.predict_sample", lambda fast, *_: dtypes.append(fast.dtype) or small().panoptic)
+    monkeypatch.setattr("pisr_core.api.predictor.predict_sample", lambda fast, *_: dtypes.append(fast.dtype) or EMPTY)
     model.predict(pixels)
     assert len(seen) == 1 and dtypes == [torch.bfloat16]
     with pytest.raises(ConfigError, match="choose one of no, fp16, bf16"):
@@ -124,46 +123,3 @@ def test_pillow_images_are_turned_and_converted_as_files_are(model, pixels, tmp_
 def test_other_images_are_refused_with_the_cure(model, image, message):
     with pytest.raises(DataError, match=message):
         model.predict(image)
-
-
-def small():
-    """A car of three pixels on a road, and two pixels of void."""
-    ids = np.array([[0, 7, 7, 1], [0, 7, 1, 1]], np.int32)
-    segments = (Segment(7, category=0, area=3, score=0.5), Segment(1, category=1, area=3, score=0.25))
-    categories = (Category(10, "car", True, (255, 0, 0)), Category(20, "road", False, (0, 0, 255)))
-    return Prediction("photo.jpg", np.full((2, 4, 3), 100, np.uint8), PanopticSegmentation(ids, segments), categories)
-
-
-def test_segments_by_hand():
-    car, road = small().segments
-    assert (car.label, car.isthing, car.score, car.area, car.category_id, car.id) == ("car", True, 0.5, 3, 10, 7)
-    assert (road.label, road.isthing, road.score, road.area, road.category_id) == ("road", False, 0.25, 3, 20)
-    assert car.bbox == (1, 0, 2, 2) and road.bbox == (2, 0, 2, 2)
-    assert car.mask.tolist() == [[False, True, True, False], [False, True, False, False]]
-    assert "_ids" not in repr(car)
-
-
-def test_overlay_is_a_picture_that_leaves_void_alone():
-    picture = small().overlay()
-    assert isinstance(picture, Image.Image) and picture.size == (4, 2)
-    assert picture.getpixel((0, 0)) == (100, 100, 100) and picture.getpixel((3, 1)) != (100, 100, 100)
-
-
-def test_save_writes_what_eval_reads(tmp_path):
-    json_path, png, picture = small().save(tmp_path / "out")
-    assert [path.relative_to(tmp_path).as_posix() for path in (json_path, png, picture)] == [
-        "out/panoptic/photo.json",
-        "out/panoptic/photo.png",
-        "out/overlay/photo.jpg",
-    ]
-    document = json.loads(json_path.read_text())
-    assert [entry["score"] for entry in document["annotations"][0]["segments_info"]] == [0.5, 0.25]
-    assert Image.open(picture).size == (4, 2)
-    result = evaluate_files(json_path, json_path, png.parent, png.parent)
-    assert result.panoptic.all.pq == 100 and result.panoptic.all.n == 2
-
-
-def test_save_under_another_name(tmp_path):
-    small().save(tmp_path, name="second")
-    written = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*"))
-    assert written == ["overlay/second.jpg", "panoptic/second.json", "panoptic/second.png"]

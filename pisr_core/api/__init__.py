@@ -1,0 +1,1 @@
+"""What Python offers beside the command line: models that predict, training, evaluation and panoptic quality."""
