@@ -17,6 +17,10 @@ class CheckpointError(PisrError):
     """A weights file that is missing, truncated, foreign or does not fit the model."""
 
 
+class DownloadError(PisrError):
+    """A public file that is out of reach, or whose bytes are not the published ones."""
+
+
 class OutputError(PisrError):
     """A file that cannot be written: a full disk, a folder without permission."""
 

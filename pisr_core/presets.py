@@ -201,6 +201,8 @@ def _build(kind: type, table: Any, prefix: str) -> Any:
 
 def _convert(hint: Any, value: Any, key: str) -> Any:
     """The value as the schema's type; integers serve as floats, lists as tuples, one table as a list of tables."""
+    if isinstance(hint, types.UnionType):  # a word, or something longer
+        hint = next(kind for kind in typing.get_args(hint) if (kind is str) == isinstance(value, str))
     if dataclasses.is_dataclass(hint):
         return _build(typing.cast(type, hint), value, prefix=f"{key}.")
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from pisr_core.data.prepare.split import SplitReport
 
 DEFAULTS = ScenesConfig()
-NAMES = ("cityscapes", "ade20k", "coco", "scenes")
+NAMES = ("cityscapes", "ade20k", "coco", "nuclei", "scenes")
 SCENES = "Only for scenes"
 
 
 def prepare(
-    name: Annotated[str, typer.Argument(help="cityscapes, ade20k, coco, or scenes, which are drawn here.")],
+    name: Annotated[str, typer.Argument(help="cityscapes, ade20k, coco, nuclei, or scenes, which are drawn here.")],
     root: Annotated[
         Path | None,
         typer.Argument(
@@ -32,6 +32,9 @@ def prepare(
             show_default=False,
         ),
     ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch the archive first; for nuclei, which anyone may have.")
+    ] = False,
     workers: Workers = 0,
     as_json: Json = False,
     out: Annotated[Path | None, typer.Option(help="Folder to write to.", metavar="DIR", rich_help_panel=SCENES)] = None,
@@ -54,13 +57,17 @@ def prepare(
 
     Example: pisr data prepare cityscapes datasets
 
+    Example: pisr data prepare nuclei datasets --download
+
     Example: pisr data prepare scenes --out datasets/scenes --train 2000 --size 128x128
     """
     check_choice("dataset", name, NAMES)
     if name == "scenes":
+        if download:
+            raise ConfigError("--download: the scenes are drawn here; nothing is fetched for them.")
         _prepare_scenes(out, ScenesConfig(difficulty, parse_size(size), train, val), as_json)
     else:
-        _prepare_download(name, root, out, workers, as_json)
+        _prepare_download(name, root, out, workers, download, as_json)
 
 
 def _prepare_scenes(out: Path | None, config: ScenesConfig, as_json: bool) -> None:
@@ -77,14 +84,16 @@ def _prepare_scenes(out: Path | None, config: ScenesConfig, as_json: bool) -> No
         print_json({"out": str(out), "train": config.train_images, "val": config.val_images})
 
 
-def _prepare_download(name: str, root: Path | None, out: Path | None, workers: int, as_json: bool) -> None:
+def _prepare_download(
+    name: str, root: Path | None, out: Path | None, workers: int, download: bool, as_json: bool
+) -> None:
     if out is not None:
         raise ConfigError(f"--out is for scenes; {name} stays in its own folder: pisr data prepare {name} ROOT")
 
     from pisr_core.data import dataset_root
     from pisr_core.data.prepare.datasets import prepare_dataset
 
-    show_reports(prepare_dataset(name, dataset_root(root), workers, progress_bar), as_json)
+    show_reports(prepare_dataset(name, dataset_root(root), workers, progress_bar, download), as_json)
 
 
 def show_reports(reports: dict[str, SplitReport], as_json: bool) -> None:

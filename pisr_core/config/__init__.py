@@ -9,10 +9,11 @@ from pisr_core.config.boxes import FPNConfig
 from pisr_core.config.center_offset import BranchConfig, DeepLabConfig, MergeConfig, TargetConfig, UPerNetConfig
 from pisr_core.config.checks import check, check_choice
 from pisr_core.config.queries import MaskFormerConfig, TransformersConfig
-from pisr_core.config.relation import LossConfig, PISRConfig, RelationConfig
+from pisr_core.config.relation import BALANCED, LossConfig, PISRConfig, RelationConfig
 from pisr_core.config.running import DataConfig, ScenesConfig, TrainConfig
 
 __all__ = [
+    "BALANCED",
     "BackboneConfig",
     "BranchConfig",
     "Config",

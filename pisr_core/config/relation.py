@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pisr_core.config.checks import check, check_choice, check_counts
+
+BALANCED = "balanced"
+"""What `loss.class_weights` may say in place of numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +86,15 @@ class LossConfig:
     """Weight of the offsets' absolute error in pixels."""
     hard_pixel_share: float = 0.2
     """Share of the hardest pixels that the cross entropy averages over."""
+    class_weights: str | dict[str, float] = field(default_factory=dict)
+    """Factors of classes in the cross entropy, by name, 1 for the others; or `balanced`, which finds them in the training
+    images: the rarer a class, the higher."""
 
     def __post_init__(self) -> None:
         check(self.gamma > 0, "loss.gamma", self.gamma, "above 0, for the centre heatmap learns from it alone")
         check(0 < self.hard_pixel_share <= 1, "loss.hard_pixel_share", self.hard_pixel_share, "within (0, 1]")
+        if isinstance(self.class_weights, str):
+            check_choice("loss.class_weights", self.class_weights, (BALANCED,))
+        else:
+            for name, weight in self.class_weights.items():
+                check(weight > 0, f"loss.class_weights.{name}", weight, "above 0")

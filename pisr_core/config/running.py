@@ -67,6 +67,9 @@ class DataConfig:
     training images use."""
     workers: int = -1
     """Loading processes, -1 for one less than the cores."""
+    repeat_threshold: float = 0.0
+    """Training images with a class that fewer than this share of all images have come more often, as LVIS's repeat
+    factors say; 0 for all alike."""
     timeout: int = 30
     """Seconds that an image may take to be read by one of them, 0 for ever; then its disk counts as dead."""
 
@@ -82,6 +85,7 @@ class DataConfig:
         check(len(self.eval_size) in (0, 2), "data.eval_size", self.eval_size, "[] or [height, width]")
         is_range = len(self.value_range) == 2 and self.value_range[0] < self.value_range[1]
         check(not self.value_range or is_range, "data.value_range", self.value_range, "[low, high], low < high")
+        check(0 <= self.repeat_threshold <= 1, "data.repeat_threshold", self.repeat_threshold, "a share within [0, 1]")
         check(self.workers >= -1, "data.workers", self.workers, "at least 0, or -1 for one less than the cores")
         check(self.timeout >= 0, "data.timeout", self.timeout, "seconds, or 0 to wait for ever")
 
@@ -120,8 +124,9 @@ class TrainConfig:
     """Factor on the learning rate of a vision transformer's block for each block above it."""
     clip_norm: float = 0.0
     """Limit of the gradients' norm, 0 for none."""
-    freeze: str = "none"
-    """`base` trains the relation and the final heads alone, for less memory and time; `none` trains everything."""
+    freeze: str | tuple[str, ...] = "none"
+    """What training leaves as it is, for less memory and time: `none`, `backbone`, `base` (all but the relation and the
+    final heads), or a list of the model's parts by name."""
     precision: str = "no"
     """`no`, `fp16` or `bf16` autocast."""
     tf32: str = "convolutions"
@@ -139,6 +144,10 @@ class TrainConfig:
     """Steps between evaluations, 0 for the end only."""
     eval_images: int = 0
     """Images of the validation split used during training, 0 for all."""
+    best: str = "pq"
+    """By what the weights that are kept as best are chosen: `pq`, `pq_th` (of things) or `miou`."""
+    patience: int = 0
+    """Stop after so many evaluations without a better one, 0 for never."""
     save_every: int = 1000
     """Steps between resumable states."""
     log_every: int = 20
@@ -149,7 +158,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_choice("train.optimizer", self.optimizer, ("adam", "adamw", "sgd"))
         check_choice("train.schedule", self.schedule, ("poly", "cosine", "multistep", "constant"))
-        check_choice("train.freeze", self.freeze, ("none", "base"))
+        check_choice("train.best", self.best, ("pq", "pq_th", "miou"))
+        check(self.patience >= 0, "train.patience", self.patience, "zero or more evaluations")
         check_choice("train.precision", self.precision, ("no", "fp16", "bf16"))
         check_choice("train.tf32", self.tf32, ("none", "convolutions", "all"))
         check(self.seed >= 0, "train.seed", self.seed, "zero or more")

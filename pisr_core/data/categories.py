@@ -96,10 +96,14 @@ def _cityscapes() -> tuple[Category, ...]:
     )
 
 
+NUCLEI_CATEGORIES = (Category(1, "nucleus", True, (220, 20, 60)), Category(2, "background", False, (70, 70, 70)))
+"""Those of BBBC038, whose masks are all of one kind."""
+
 CATEGORIES: dict[str, Callable[[], tuple[Category, ...]]] = {
     "scenes": lambda: SCENE_CATEGORIES,
     "coco": partial(_table, "coco"),
     "cityscapes": _cityscapes,
     "ade20k": partial(_table, "ade20k"),
+    "nuclei": lambda: NUCLEI_CATEGORIES,
 }
 """Where the classes of each public dataset are found."""

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Float
+
 from pisr_core.config import DataConfig, check_choice
 from pisr_core.data.categories import known_categories
 from pisr_core.data.coco.dataset import CityscapesDataset, CocoPanopticDataset
@@ -20,9 +23,12 @@ from pisr_core.data.layouts import (
     custom_paths,
     dataset_root,
     first_complete,
+    nuclei_paths,
 )
+from pisr_core.data.sampling import repeat_factors
 from pisr_core.data.scenes.dataset import SceneDataset
 from pisr_core.data.unannotated import ImageFolderDataset, ImageListDataset
+from pisr_core.errors import ConfigError
 from pisr_core.structures import PanopticDataset
 
 
@@ -46,6 +52,22 @@ def build_dataset(config: DataConfig, split: str, root: Path | None = None) -> P
 def settled(config: DataConfig, dataset: PanopticDataset) -> DataConfig:
     """The settings with what a dataset built from them has found out: the range of its images' values."""
     return replace(config, value_range=dataset.value_range) if isinstance(dataset, CocoPanopticDataset) else config
+
+
+def training_repeats(config: DataConfig, dataset: PanopticDataset) -> Float[np.ndarray, " images"] | None:
+    """How often each training image comes in an epoch, by `data.repeat_threshold`; `None` for all alike.
+
+    Raises:
+        ConfigError: what an image holds is known only when it is painted.
+    """
+    if not config.repeat_threshold:
+        return None
+    if not isinstance(dataset, CocoPanopticDataset):
+        raise ConfigError(
+            f"data.repeat_threshold = {config.repeat_threshold}: it needs annotations in files, but these images are "
+            "painted as they are read. Write them with `pisr data prepare scenes`, and name that folder with --data."
+        )
+    return repeat_factors([dataset.classes(index).tolist() for index in range(len(dataset))], config.repeat_threshold)
 
 
 Builder = Callable[[DataConfig, str, Path | None], PanopticDataset]
@@ -108,5 +130,6 @@ DATASETS: dict[str, Builder] = {
     "coco": _coco,
     "cityscapes": _cityscapes,
     "ade20k": _ade20k,
+    "nuclei": _on_disk(nuclei_paths),
 }
 """How each dataset is built from its settings, a split and the folder of the datasets."""

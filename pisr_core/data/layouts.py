@@ -132,6 +132,15 @@ def ade20k_test_paths(root: Path, split: str) -> list[ImageFolder]:
     ]
 
 
+def nuclei_paths(root: Path, split: str) -> list[SplitPaths]:
+    """Where BBBC038's nuclei may lie."""
+    name = f"nuclei_panoptic_{split}"
+    return [
+        SplitPaths(base / f"{name}.json", base / name, base / "stage1_train")
+        for base in bases(root, "nuclei")
+    ]
+
+
 def first_complete(candidates: Sequence[Paths], split: str) -> Paths:
     """The first place where every file and folder is.
 
@@ -148,5 +157,5 @@ def first_complete(candidates: Sequence[Paths], split: str) -> Paths:
     raise DataError(
         f"The split '{split}' was not found. These paths are missing (one layout's would do):\n  {tried}\n"
         "Give the folder of the datasets with --data or the environment variable PISR_DATASETS. Downloads of "
-        "Cityscapes, ADE20K and COCO become readable with 'pisr data prepare'."
+        "Cityscapes, ADE20K, COCO and BBBC038's nuclei become readable with 'pisr data prepare'."
     )

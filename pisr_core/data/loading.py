@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from pisr_core.config import DataConfig
@@ -26,7 +26,10 @@ from pisr_core.runtime.processes.workers import PATIENCE, Work, Workers, availab
 from pisr_core.structures import PanopticDataset, Sample, TargetGenerator, TensorStruct, TrainingBatch
 
 Key = tuple[int, int]
-"""(epoch, index): which view of which image."""
+"""(view, index): which view of which image. Where every image comes once an epoch, the view is the epoch."""
+
+PARTS = 1 << 20
+"""Of 1, in which factors of images are counted."""
 
 SETTING, LONGER = "--set data.workers", "--set data.timeout=SECONDS"
 """Which the user may change."""
@@ -40,6 +43,10 @@ class StepSampler:
     Every epoch is a permutation of the dataset seeded by (seed, epoch). Epochs follow each other without a
     gap, so a batch may span two. The images of a step are the same however many processes share them.
 
+    With `repeats` an image of factor r comes ⌊r⌋ or ⌈r⌉ times an epoch, r times on average, each time as another view.
+    Epoch e then has the places from ⌊e·R⌋ to ⌊(e + 1)·R⌋, R the sum of the factors, so that a step still needs no
+    memory of those before.
+
     Args:
         size: images in the dataset.
         batch_size: images a step, over all processes and micro-batches.
@@ -48,6 +55,7 @@ class StepSampler:
         start_step: the first step.
         process: this process among those that share the batch.
         accumulate: micro-batches a step, given one after another.
+        repeats: how often each image comes in an epoch, at least 1; all once without.
 
     Raises:
         DataError: an empty dataset.
@@ -63,6 +71,7 @@ class StepSampler:
         start_step: int = 0,
         process: Process = ALONE,
         accumulate: int = 1,
+        repeats: Float[np.ndarray, " images"] | None = None,
     ) -> None:
         if size < 1:
             raise DataError("The training split has no images. Check the images list of its JSON.")
@@ -79,7 +88,12 @@ class StepSampler:
         self.start_step = start_step
         self.process = process
         self.accumulate = accumulate
-        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+        # Whole numbers of parts, for floats would drift over the epochs.
+        factors = np.ones(size) if repeats is None else repeats
+        self._parts: Int[np.ndarray, " images"] = np.round(factors * PARTS).astype(np.int64)
+        self._epoch_parts = int(self._parts.sum())
+        self._views = -(-int(self._parts.max()) // PARTS)
+        self._epoch, self._order = -1, np.empty((0, 2), dtype=np.int64)
 
     def __len__(self) -> int:
         return max(self.steps - self.start_step, 0) * self.accumulate
@@ -95,15 +109,28 @@ class StepSampler:
         return [self.key(position) for position in range(first, first + share)]
 
     def key(self, position: int) -> Key:
-        """The (epoch, index) at a position of the endless sequence of images."""
-        epoch, place = divmod(position, self.size)
+        """The (view, index) at a position of the endless sequence of images."""
+        epoch = ((position + 1) * PARTS - 1) // self._epoch_parts
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, np.random.default_rng((self.seed, epoch)).permutation(self.size)
-        return epoch, int(self._order[place])
+            self._epoch, self._order = epoch, self._epoch_order(epoch)
+        view, index = self._order[position - epoch * self._epoch_parts // PARTS].tolist()
+        return view, index
+
+    def _epoch_order(self, epoch: int) -> Int[np.ndarray, "places 2"]:
+        """The keys of an epoch: images in a new order, each as often as its parts pass a whole number."""
+        rng = np.random.default_rng((self.seed, epoch))
+        order = rng.permutation(self.size)
+        if self._views == 1:
+            return np.stack([np.full(self.size, epoch), order], axis=1)
+        ends = epoch * self._epoch_parts % PARTS + np.cumsum(self._parts[order])
+        counts = np.diff(ends // PARTS, prepend=0)
+        first = np.cumsum(counts) - counts
+        repeat = np.arange(counts.sum()) - np.repeat(first, counts)
+        return rng.permutation(np.stack([epoch * self._views + repeat, np.repeat(order, counts)], axis=1))
 
 
 class TrainingDataset:
-    """Augmented images with their targets, addressed by (epoch, index).
+    """Augmented images with their targets, addressed by (view, index).
 
     Args:
         dataset: annotated samples.
@@ -128,8 +155,8 @@ class TrainingDataset:
         return len(self.dataset)
 
     def __getitem__(self, key: Key) -> TrainingItem:
-        epoch, index = key
-        view_seed = int(np.random.SeedSequence((self.seed, epoch, index)).generate_state(1, np.uint64)[0])
+        view_number, index = key
+        view_seed = int(np.random.SeedSequence((self.seed, view_number, index)).generate_state(1, np.uint64)[0])
         view = self.augmentation(self.dataset[index], view_seed)
         assert view.panoptic is not None  # the augmentation refuses samples without annotation
         return view.image, self.target_generator(view.panoptic), key

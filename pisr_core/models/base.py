@@ -14,6 +14,7 @@ from pisr_core.backbones import PIXEL_MEAN, PIXEL_STD
 from pisr_core.class_axes import ClassAxes, within
 from pisr_core.config import Config, check
 from pisr_core.errors import ConfigError, ExportError
+from pisr_core.models.class_weights import class_weights
 from pisr_core.models.exportable import ExportableNetwork
 from pisr_core.models.stage_maps import StageMaps
 from pisr_core.models.views import View
@@ -35,6 +36,8 @@ class PanopticModel(nn.Module, ABC):
         thing_ids: positions of the thing classes.
     """
 
+    class_weights: Float[Tensor, " n"] | None
+
     def __init__(self, config: Config, categories: Sequence[Category]) -> None:
         super().__init__()
         self.config = config
@@ -42,6 +45,7 @@ class PanopticModel(nn.Module, ABC):
         self.thing_ids = thing_ids(categories)
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
+        self.register_buffer("class_weights", class_weights(config.loss, categories), persistent=False)
 
     @property
     @abstractmethod
@@ -92,12 +96,14 @@ class TwoStageModel(PanopticModel):
         fixed_shapes: whether all that it computes has shapes that follow from the images' alone. Heads that choose
             boxes have not: they are neither compiled nor computed twice to save memory, and need real numbers.
         merges_views: whether predictions from several views of an image have a mean.
+        counted_by_segments: whether the cross entropy is one of segments, not of pixels.
     """
 
     decoders: ClassVar[tuple[str, ...]]
     fixed_shapes: ClassVar[bool] = True
     merges_views: ClassVar[bool] = False
-    base_is_frozen = False
+    counted_by_segments: ClassVar[bool] = False
+    _frozen: tuple[str, ...] = ()
 
     relation: Relation | None
 
@@ -122,32 +128,42 @@ class TwoStageModel(PanopticModel):
         """Itself."""
         return self
 
-    def freeze_base(self) -> None:
-        """Has training leave all but the relation and the final heads as it is, norms' statistics and dropout too.
+    def freeze(self, what: str | Sequence[str]) -> None:
+        """Has training leave parts as they are, norms' statistics and dropout too.
+
+        Args:
+            what: `backbone`, `base` (all but the relation and the final heads), or names of modules, of modules
+                within them too (`initial_heads`, `backbone.body.layer1`).
 
         Raises:
-            ConfigError: there is nothing else.
+            ConfigError: no such part, or nothing is left to train.
         """
-        if self.relation is None:
+        if isinstance(what, str):
+            names = self._base_parts() if what == "base" else (what,)
+        else:
+            names = tuple(what)
+        known = dict(self.named_modules())
+        for name in names:
+            parts = ", ".join(name for name, _ in self.named_children())
+            check(bool(name) and name in known, "train.freeze", what, f"{name!r} is no part; there are {parts}")
+            known[name].requires_grad_(False)
+        self._frozen = names
+        if not any(parameter.requires_grad for parameter in self.parameters()):
             raise ConfigError(
-                'train.freeze = "base": without a relation there is nothing else to train. Choose a preset with PISR, '
-                "or --set train.freeze=none."
+                f"train.freeze = {what!r}: nothing is left to train. Choose a preset with PISR, or freeze less, as with "
+                "--set train.freeze=none."
             )
-        self.base_is_frozen = True
-        for part in self._base_parts():
-            part.requires_grad_(False)
         self.train(self.training)
 
     def train(self: Model, mode: bool = True) -> Model:
-        """Sets the mode of all parts; a frozen base stays in evaluation mode."""
+        """Sets the mode of all parts; frozen ones stay in evaluation mode."""
         super().train(mode)
-        if self.base_is_frozen:
-            for part in self._base_parts():
-                part.eval()
+        for name in self._frozen:
+            self.get_submodule(name).eval()
         return self
 
-    def _base_parts(self) -> list[nn.Module]:
-        return [part for name, part in self.named_children() if name not in ("relation", "final_heads")]
+    def _base_parts(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.named_children() if name not in ("relation", "final_heads"))
 
     def layers_above(self, name: str) -> int:
         """How many of the backbone's blocks follow that of a parameter, by its name; `train.layer_decay` reads it."""

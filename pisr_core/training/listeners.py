@@ -73,7 +73,7 @@ class EvaluationRecord:
     Attributes:
         step: steps done.
         pq: over all classes, 0–100.
-        best: whether it is the highest of the run so far.
+        best: whether it is the best of the run so far, by what `train.best` names.
         scores: all scores, as `pisr eval --json` prints them.
     """
 

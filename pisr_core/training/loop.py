@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
@@ -31,6 +31,13 @@ from pisr_core.training.listeners import Audience, EvaluationRecord, StartRecord
 from pisr_core.training.state import Progress, RunFolder, TrainingState, drop_damaged_state, read_state, save_state
 from pisr_core.weights.files.checkpoint import save_checkpoint
 from pisr_core.weights.fitting import FitReport
+
+BEST: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
+    "pq": lambda scores: scores["panoptic"]["all"]["pq"],
+    "pq_th": lambda scores: scores["panoptic"]["things"]["pq"],
+    "miou": lambda scores: scores["semantic"]["miou"],
+}
+"""The scores that `train.best` names; `None` where there is nothing to score."""
 
 RATE_STEPS = 50
 """Steps over which images a second are averaged."""
@@ -100,6 +107,8 @@ class Trainer:
 
     def _make_steps(self, stop: StopRequest, meter: TrainingMeter) -> None:
         self.learner.model.train()
+        if self._out_of_patience:
+            return
         if self._evaluation_is_due() and self._close_step(stop):  # stopped in or before that evaluation
             return
         for step in range(self.progress.step + 1, self.config.train.steps + 1):
@@ -134,11 +143,20 @@ class Trainer:
         if not stopping and self._evaluation_is_due():
             with self._state_kept():
                 stopping = not self._evaluate(stop)
-        if stopping or self._is_due(self.config.train.save_every):
+        ending = stopping or self._out_of_patience
+        if ending or self._is_due(self.config.train.save_every):
             self._save()
         if stopping:
             self.audience.on_message("state saved; --resume continues from here")
-        return stopping
+        elif ending:
+            progress, best = self.progress, self.config.train.best
+            since = f"no better {best} in {progress.worse_evaluations} evaluations, since step {progress.best_step}"
+            self.audience.on_message(f"stopped at step {progress.step}: {since} (train.patience)")
+        return ending
+
+    @property
+    def _out_of_patience(self) -> bool:
+        return 0 < self.config.train.patience <= self.progress.worse_evaluations
 
     def _interruptible(self, stop: StopRequest) -> AbstractContextManager[None]:
         """For what leaves the learner as it is. Of several processes none may leave alone."""
@@ -217,13 +235,11 @@ class Trainer:
 
     def _note_scores(self, scores: Mapping[str, Any]) -> None:
         pq = scores["panoptic"]["all"]["pq"] or 0.0  # undefined without any segment
-        best = self.progress.best_pq is None or pq > self.progress.best_pq
-        step = self.progress.step
-        progress = replace(self.progress, pq=pq, evaluated_step=step)
+        progress = self.progress.evaluated(pq, BEST[self.config.train.best](scores) or 0.0)
+        best = progress.worse_evaluations == 0
         if best:
-            progress = replace(progress, best_pq=pq, best_step=step)
             self._save_weights(self.folder.best, progress)
-        self.audience.on_evaluation(EvaluationRecord(step, pq, best, scores))
+        self.audience.on_evaluation(EvaluationRecord(progress.step, pq, best, scores))
         self.progress = progress  # last, for when something cannot be written the evaluation is made again
 
     def _prepare_folder(self) -> None:

@@ -8,7 +8,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ FREE_SETTINGS = (
     "train.compile",
     "train.deterministic",
     "train.log_every",
+    "train.patience",
     "train.save_every",
     "train.tf32",
 )
@@ -74,7 +75,7 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """The weights with the highest PQ."""
+        """The weights with the best evaluation."""
         return self.path / "best.safetensors"
 
     @property
@@ -108,9 +109,11 @@ class Progress:
     Attributes:
         step: optimiser steps done.
         pq: of the last evaluation, 0–100, `None` before the first.
-        best_pq: the highest so far, of the weights in `best.safetensors`.
+        best_pq: of the weights in `best.safetensors`.
         best_step: when that was.
         evaluated_step: when the last evaluation was; a run may stop between a step and its evaluation.
+        best_score: by which these weights are the best, 0–100: what `train.best` names.
+        worse_evaluations: since then.
     """
 
     step: int = 0
@@ -118,6 +121,24 @@ class Progress:
     best_pq: float | None = None
     best_step: int = 0
     evaluated_step: int = 0
+    best_score: float | None = None
+    worse_evaluations: int = 0
+
+    def evaluated(self, pq: float, score: float) -> Progress:
+        """After an evaluation of the newest weights.
+
+        Args:
+            pq: over all classes, 0–100.
+            score: what `train.best` names.
+        """
+        now = replace(self, pq=pq, evaluated_step=self.step)
+        if self.best_score is not None and score <= self.best_score:
+            return replace(now, worse_evaluations=self.worse_evaluations + 1)
+        return replace(now, best_pq=pq, best_step=self.step, best_score=score, worse_evaluations=0)
+
+    def is_finished(self, steps: int, patience: int) -> bool:
+        """Whether all steps are made and evaluated, or `train.patience` is at its end."""
+        return self.evaluated_step >= steps or 0 < patience <= self.worse_evaluations
 
 
 @dataclass(frozen=True)
@@ -206,8 +227,10 @@ def _read_whole(path: Path, mapped: bool) -> TrainingState:
         if broken := archive.testzip():
             raise zipfile.BadZipFile(f"the sum of its part {broken} differs")
     values = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    progress, identity = Progress(**values["progress"]), json.loads(values["identity"])
-    return TrainingState(progress, identity, values["learner"])
+    progress = values["progress"]
+    # Former versions chose by PQ, and did not say so.
+    progress = Progress(**{"best_score": progress["best_pq"], **progress})
+    return TrainingState(progress, json.loads(values["identity"]), values["learner"])
 
 
 def drop_damaged_state(path: Path) -> None:
@@ -234,7 +257,8 @@ def newest_unfinished(folder: Path) -> RunFolder:
     for path in states:
         try:
             state = read_state(path, mapped=True)
-            finished = state.progress.evaluated_step >= state.identity["train"]["steps"]
+            train = state.identity["train"]
+            finished = state.progress.is_finished(train["steps"], train.get("patience", 0))
         except (CheckpointError, KeyError, TypeError) as error:
             logger.warning("%s: left aside (%s)", path, error)
             continue

@@ -12,12 +12,14 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from pisr_core import presets
-from pisr_core.config import Config, TrainConfig
+from pisr_core.config import BALANCED, Config, LossConfig, TrainConfig
 from pisr_core.data import build_dataset, settled
 from pisr_core.data.augmentation import Augmentation
+from pisr_core.data.datasets import training_repeats
 from pisr_core.data.loading import StepSampler, TrainingDataset, training_loader
+from pisr_core.data.sampling import balanced_weights
 from pisr_core.errors import ConfigError
-from pisr_core.models import build_model
+from pisr_core.models import MODELS, build_model
 from pisr_core.runtime.devices.device import choose_device, warn_of_emulation
 from pisr_core.runtime.devices.memory import TrainingMemory
 from pisr_core.runtime.processes.parallel import Process
@@ -104,19 +106,21 @@ def build_trainer(
         folder.check_free()
     saved = read_state(folder.state) if resume else None
     train_set = build_dataset(config.data, "train", root)
-    config = replace(config, data=settled(config.data, train_set))
+    config = replace(config, data=settled(config.data, train_set), loss=_settled_loss(config, train_set))
     val_set = build_dataset(config.data, "val", root)
     identity = _identity(config, train_set)
     if saved:
         check_same_run(folder.state, saved.identity, identity)
 
+    if config.train.best == "pq_th" and not any(category.isthing for category in train_set.categories):
+        raise ConfigError("train.best = 'pq_th': the dataset has no thing class. Choose pq or miou.")
     torch.manual_seed(config.train.seed)
     model = build_model(_without_download(config) if saved else config, train_set.categories)
     if not saved:
         load_backbone_weights(model, config.backbone)
     start = load_fitting_weights(model, weights) if weights and not saved else None
-    if config.train.freeze == "base":
-        model.freeze_base()
+    if config.train.freeze != "none":
+        model.freeze(config.train.freeze)
     learner = Learner(model, config.train, accelerator)
     if saved:
         learner.load_state_dict(saved.learner)
@@ -135,6 +139,14 @@ def build_trainer(
         resumed=resume,
         start=start,
     )
+
+
+def _settled_loss(config: Config, dataset: PanopticDataset) -> LossConfig:
+    """The loss with numbers in place of `balanced`, so that a run that resumes has the same."""
+    if config.loss.class_weights != BALANCED or config.architecture not in MODELS:
+        return config.loss
+    weights = balanced_weights(dataset, MODELS[config.architecture].counted_by_segments)
+    return replace(config.loss, class_weights=weights)
 
 
 def _accelerator(config: TrainConfig, device_name: str | None) -> Accelerator:
@@ -167,6 +179,7 @@ def _batches(
         start_step=start_step,
         process=Process(accelerator.process_index, accelerator.num_processes),
         accumulate=train.accumulate,
+        repeats=training_repeats(config.data, dataset),
     )
     views = TrainingDataset(dataset, Augmentation(config.data), targets, train.seed)
     return iter(training_loader(views, sampler, config.data.workers, accelerator.device, config.data.timeout))

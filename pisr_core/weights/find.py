@@ -17,17 +17,23 @@ from pisr_core.data.categories import known_categories, read_categories
 from pisr_core.errors import CheckpointError
 from pisr_core.models import build_model
 from pisr_core.runtime.atomic import written_whole
+from pisr_core.runtime.download import Progress, download
 from pisr_core.weights.files.checkpoint import Checkpoint, is_checkpoint, read_checkpoint, read_info
 from pisr_core.weights.files.tensor_files import read_tensors
 from pisr_core.weights.hub.fetching import SAFETENSORS, HubName, fetch_model, parse_hub_name
 from pisr_core.weights.hub.folder import read_hub_folder
-from pisr_core.weights.public.download import Progress, cache_folder, download
 from pisr_core.weights.public.eomt import read_eomt_file
 from pisr_core.weights.public.importing import load_public_weights
 from pisr_core.weights.public.sources import SOURCES, WeightsSource
 
 FILE_ENDINGS = (".safetensors", ".pth", ".pt", ".pkl", ".bin", ".ckpt")
 """A name that ends so is a file's, even where there is no such file."""
+
+
+def cache_folder() -> Path:
+    """Where files are kept that are used by name: `$PISR_CACHE`, else `pisr` in the user's folder for caches."""
+    given = os.environ.get("PISR_CACHE")
+    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pisr"
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,8 @@ def find_weights(
         to_predict: refuse weights that can only start a training, before they are fetched.
 
     Raises:
-        CheckpointError: there is no such file, name or model, or it cannot be fetched or do what is wanted.
+        CheckpointError: there is no such file, name or model, or it cannot do what is wanted.
+        DownloadError: it cannot be fetched, or has other bytes than published.
     """
     text = Path(name).as_posix()
     hub_name = parse_hub_name(text)
@@ -84,12 +91,12 @@ def _known(name: str, source: WeightsSource, progress: Progress, to_predict: boo
         )
     if not source.hub:
         folder = cache_folder()
-        if constants.HF_HUB_OFFLINE and not (folder / source.file_name).is_file():
+        if constants.HF_HUB_OFFLINE and not (folder / source.file.name).is_file():
             raise CheckpointError(
                 f"{name}: not in the cache ({folder}), and HF_HUB_OFFLINE is set. Unset it once where there is a "
                 f"network, or put {source.url} there."
             )
-        return FoundWeights(name, download(source, folder, progress), source=source)
+        return FoundWeights(name, download(source.file, folder, progress), source=source)
     path = fetch_model(HubName(source.hub), progress)
     base = fetch_model(HubName(source.base), progress) if source.base else None
     return FoundWeights(name, path, base, source)

@@ -49,10 +49,12 @@ def test_prepare_names_broken_files_and_exits_with_2(pisr, ade20k):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["prepare", "kitti"], "cityscapes, ade20k, coco, scenes"),
+        (["prepare", "kitti"], "cityscapes, ade20k, coco, nuclei, scenes"),
         (["prepare", "scenes"], "--out is missing"),
         (["prepare", "coco", "--out", "x"], "--out is for scenes"),
         (["prepare", "cityscapes", "nowhere"], "nowhere: no such folder"),
+        (["prepare", "coco", "--download"], "needs an account"),
+        (["prepare", "scenes", "--out", "x", "--download"], "nothing is fetched"),
         (["convert", "instances", "none.json", "--out", "p.json"], "none.json"),
         (
             [

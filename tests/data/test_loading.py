@@ -2,12 +2,14 @@ import os
 import pickle
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from pisr_core.config import DataConfig, ScenesConfig, TargetConfig
 from pisr_core.data import build_dataset, loading
 from pisr_core.data.augmentation import MEAN_COLOR, Augmentation
+from pisr_core.data.datasets import training_repeats
 from pisr_core.data.loading import (
     StepSampler,
     TrainingDataset,
@@ -54,6 +56,47 @@ def test_a_step_reads_the_same_images_however_they_are_shared(world_size, accumu
             steps[number // accumulate] += batch
     expected = [sorted(batch) for batch in StepSampler(10, 8, 6, 0)]
     assert [sorted(step) for step in steps] == expected
+
+
+REPEATS = np.array([1.0, 2.5, 1.25, 1.0, 3.0])
+"""Together 8.75 images an epoch."""
+
+
+def test_images_come_as_often_as_their_factors_say_each_time_as_another_view():
+    keys = [key for batch in StepSampler(5, 25, steps=35, seed=3, repeats=REPEATS) for key in batch]
+    assert len(keys) == 875 == len(set(keys))  # 100 epochs, in which no view comes twice
+    views = [[index for view, index in keys if view // 3 == epoch] for epoch in range(100)]
+    counts = np.array([np.bincount(epoch, minlength=5) for epoch in views])
+    assert counts.min(axis=0).tolist() == [1, 2, 1, 1, 3] and counts.max(axis=0).tolist() == [1, 3, 2, 1, 3]
+    assert counts.mean(axis=0) == pytest.approx(REPEATS, abs=0.1)
+    assert [len(epoch) for epoch in views[:10]] == [8, 9, 9, 9, 8, 9, 9, 9, 8, 9]  # the floors of 8.75, 17.5, 26.25, …
+    assert len({tuple(epoch) for epoch in views}) == 100
+
+
+@pytest.mark.parametrize("world_size, accumulate", [(2, 1), (2, 2)])
+def test_repeated_images_are_shared_and_resumed_too(world_size, accumulate):
+    whole = [sorted(batch) for batch in StepSampler(5, 8, 20, 0, repeats=REPEATS)]
+    steps = [[] for _ in range(13)]
+    for rank in range(world_size):
+        process = Process(rank, world_size)
+        sampler = StepSampler(5, 8, 20, 0, start_step=7, process=process, accumulate=accumulate, repeats=REPEATS)
+        for number, batch in enumerate(sampler):
+            steps[number // accumulate] += batch
+    assert [sorted(step) for step in steps] == whole[7:]
+
+
+def test_factors_of_one_change_nothing():
+    plain, ones = (list(StepSampler(5, 4, 9, 1, repeats=repeats)) for repeats in (None, np.ones(5)))
+    assert plain == ones
+
+
+def test_repeats_need_annotations_in_files(custom_root):
+    config = DataConfig(repeat_threshold=0.5)
+    assert training_repeats(config, build_dataset(config, "train", custom_root)).tolist() == [1.0] * 5
+    assert training_repeats(CONFIG, build_dataset(CONFIG, "train", custom_root)) is None
+    scenes = replace(config, dataset="scenes", scenes=ScenesConfig(train_images=3))
+    with pytest.raises(ConfigError, match="data.repeat_threshold = 0.5.*pisr data prepare scenes"):
+        training_repeats(scenes, build_dataset(scenes, "train"))
 
 
 def test_batches_that_cannot_be_shared():

@@ -83,6 +83,8 @@ def test_best_is_the_highest_pq(whole):
         "best_pq": scores[step],
         "best_step": step,
         "evaluated_step": step,
+        "best_score": scores[step],
+        "worse_evaluations": 0,
     }
 
 

@@ -110,6 +110,10 @@ class CocoPanopticDataset:
         """The name of an image in the JSON."""
         return self.file.images.file_names[int(self._positions[index])]
 
+    def classes(self, index: int) -> Int[np.ndarray, " segments"]:
+        """The class of each segment that the JSON lists of an annotated image."""
+        return self.file.annotations.listed_classes(int(self._positions[index]))
+
     def image_path(self, image: ImageRecord) -> Path:
         """Where an image lies."""
         return self._images.path(image.file_name)

@@ -169,6 +169,10 @@ class AnnotationTable(Mapping[int | str, AnnotationRecord]):
         )
         return AnnotationRecord(self.file_names[row], tuple(segments))
 
+    def listed_classes(self, position: int) -> Int[np.ndarray, " segments"]:
+        """The positions of the classes of an image's segments."""
+        return self._segments.classes[self._part(int(self._rows[position]))].astype(np.int64)
+
     def listed_areas(self, position: int) -> Int[np.ndarray, " segments"]:
         """What the entries of an image's segments claim, pixels, `NO_AREA` where they claim none."""
         return self._segments.areas[self._part(int(self._rows[position]))]

@@ -12,15 +12,16 @@ from pathlib import Path
 from pisr_core.config import check_choice
 from pisr_core.data.categories import known_categories
 from pisr_core.data.coco.panoptic_json import read_panoptic_json
-from pisr_core.data.prepare import ade20k, cityscapes
+from pisr_core.data.prepare import ade20k, cityscapes, nuclei
 from pisr_core.data.prepare.archives import unpack
 from pisr_core.data.prepare.split import NAMED_ERRORS, Progress, SplitReport, write_split
-from pisr_core.errors import DataError
+from pisr_core.errors import ConfigError, DataError
+from pisr_core.runtime.download import PublicFile, download
 
 log = logging.getLogger(__name__)
 
-Bar = Callable[[str], AbstractContextManager[Progress]]
-"""Opens a progress bar of this name."""
+Bar = Callable[[str, bool], AbstractContextManager[Progress]]
+"""Opens a progress bar of this name, of files or (`True`) of bytes."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,14 @@ class Download:
         contents: what its folder is known by.
         archives: what is unpacked.
         images: of each split, when it is complete.
+        file: its one archive where anyone may fetch it, without an account.
     """
 
     folder: str
     contents: tuple[str, ...]
     archives: tuple[Archive, ...]
     images: dict[str, int]
+    file: PublicFile | None = None
 
 
 DOWNLOADS = {
@@ -85,45 +88,63 @@ DOWNLOADS = {
         ),
         {"train": 118_287, "val": 5000},
     ),
+    "nuclei": Download(
+        "nuclei",
+        ("stage1_train",),
+        (Archive("stage1_train.zip", "", "stage1_train"),),
+        {"train": 466, "val": 91, "test": 113},
+        PublicFile(
+            "https://data.broadinstitute.org/bbbc/BBBC038/stage1_train.zip",
+            # BBBC prints none; this is what others have recorded of the file (CAOS_FrothSeg's manifest on GitHub).
+            "sha256:dcb6edc2690f137406638b2309581a71522c4dff19157d118453b448dcddcb68",
+            "put it into the dataset's folder",
+        ),
+    ),
 }
 
 
 @contextmanager
-def _silent(description: str) -> Iterator[Progress]:
+def _silent(description: str, in_bytes: bool) -> Iterator[Progress]:
     yield lambda done, total: None
 
 
-def prepare_dataset(name: str, root: Path, workers: int = 0, bar: Bar = _silent) -> dict[str, SplitReport]:
+def prepare_dataset(
+    name: str, root: Path, workers: int = 0, bar: Bar = _silent, fetch: bool = False
+) -> dict[str, SplitReport]:
     """Makes a download readable: unpacks what is still packed, then writes panoptic PNGs and JSONs.
 
     What is done already is kept, so that the same call goes on after an interruption.
 
     Args:
-        name: `cityscapes`, `ade20k` or `coco`.
+        name: of `DOWNLOADS`.
         root: the folder of the datasets, or the dataset's own.
         workers: processes, 0 for one a core.
         bar: shows the progress of each step.
+        fetch: fetch the archive first, where it is not there.
 
     Returns:
-        A report of each of the splits `train` and `val` that is there.
+        A report of each split that is there.
 
     Raises:
-        ConfigError: another name.
-        DataError: neither split is there, or files are missing or broken.
+        ConfigError: another name, or one that cannot be fetched without an account.
+        DataError: no split is there, or files are missing or broken.
+        DownloadError: the archive cannot be fetched, or is another one than published.
     """
     check_choice("dataset", name, tuple(DOWNLOADS))
-    download = DOWNLOADS[name]
+    known = DOWNLOADS[name]
+    if fetch:
+        _fetch(name, known, root, bar)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder. Name the folder of the datasets, or that of {name}.")
-    base = _dataset_folder(root, download)
-    for archive in download.archives:
+    base = _dataset_folder(root, known)
+    for archive in known.archives:
         for path in {root / archive.name, base / archive.name}:
             if path.is_file():
-                with bar(f"unpacking {archive.name}") as progress:
+                with bar(f"unpacking {archive.name}", False) as progress:
                     unpack(path, base / archive.folder, archive.prefix, progress)
     reports = {}
-    for split, expected in download.images.items():
-        with bar(f"{name} {split}") as progress:
+    for split, expected in known.images.items():
+        with bar(f"{name} {split}", False) as progress:
             report = PREPARE[name](base, split, workers, progress)
         if report is None:
             log.warning("%s has no split '%s'; it is left out.", base, split)
@@ -132,15 +153,29 @@ def prepare_dataset(name: str, root: Path, workers: int = 0, bar: Bar = _silent)
             log.warning("%s: %d images; the whole split has %d.", report.json_path, report.images, expected)
         reports[split] = report
     if not reports:
-        archives = ", ".join(archive.name for archive in download.archives)
-        raise DataError(f"{base}: neither train nor val is there. Put {archives} there, or their contents.")
+        archives = ", ".join(archive.name for archive in known.archives)
+        fetched = ", or let --download fetch it" if known.file else ""
+        raise DataError(
+            f"{base}: neither train nor val is there. Put {archives} there, or the contents{fetched}."
+        )
     return reports
 
 
-def _dataset_folder(root: Path, download: Download) -> Path:
+def _fetch(name: str, known: Download, root: Path, bar: Bar) -> None:
+    """Fetches the archive of a dataset, unless it or what it holds is there already."""
+    if known.file is None:
+        free = ", ".join(other for other, its in DOWNLOADS.items() if its.file)
+        raise ConfigError(f"--download: {name} needs an account or consent to its terms; docs/data.md. Free: {free}.")
+    base = _dataset_folder(root, known)
+    if not any((folder / entry).exists() for folder in (root, base) for entry in (known.file.name, *known.contents)):
+        with bar(f"fetching {known.file.name}", True) as progress:
+            download(known.file, base, progress)
+
+
+def _dataset_folder(root: Path, known: Download) -> Path:
     """`root` itself when it is called as the dataset or holds its contents, else a folder of the dataset's name."""
-    inner = root / download.folder
-    own = root.resolve().name == download.folder or any((root / name).exists() for name in download.contents)
+    inner = root / known.folder
+    own = root.resolve().name == known.folder or any((root / name).exists() for name in known.contents)
     return root if own and not inner.is_dir() else inner
 
 
@@ -180,6 +215,14 @@ def _coco(base: Path, split: str, workers: int, progress: Progress) -> SplitRepo
     return SplitReport(json_path, len(file.images), made, file.annotations.segment_count())
 
 
+def _nuclei(base: Path, split: str, workers: int, progress: Progress) -> SplitReport | None:
+    images = nuclei.find_images(base, split)
+    if not images:
+        return None
+    json_path = base / f"nuclei_panoptic_{split}.json"
+    return write_split(images, known_categories("nuclei"), json_path, workers, progress)
+
+
 def _check_folder(folder: Path, archive: str) -> None:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder. Unpack {archive}, or put it beside and run this again.")
@@ -203,5 +246,6 @@ PREPARE: dict[str, Callable[[Path, str, int, Progress], SplitReport | None]] = {
     "cityscapes": _cityscapes,
     "ade20k": _ade20k,
     "coco": _coco,
+    "nuclei": _nuclei,
 }
 """How a split of each dataset is prepared; `None` when it is not there."""

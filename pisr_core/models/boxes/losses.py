@@ -10,14 +10,21 @@ from pisr_core.models.denominators import shared_denominator
 from pisr_core.structures import ignore_index
 
 
-def semantic_cross_entropy(logits: Float[Tensor, "b n h w"], target: Int[Tensor, "b H W"]) -> Float[Tensor, ""]:
-    """Cross entropy at image resolution in float32, averaged over the labelled pixels of all processes; 0 without any.
+def semantic_cross_entropy(
+    logits: Float[Tensor, "b n h w"], target: Int[Tensor, "b H W"], class_weights: Float[Tensor, " n"] | None = None
+) -> Float[Tensor, ""]:
+    """Cross entropy at image resolution in float32, averaged over the weights of the labelled pixels of all processes.
+
+    Without any it is 0.
 
     Args:
         logits: on the stride-4 grid.
         target: class of each pixel or `ignore_index`.
+        class_weights: factor of each class, 1 without.
     """
     upsampled = F.interpolate(logits.float(), size=target.shape[-2:], mode="bilinear", align_corners=False)
     unlabelled = ignore_index(logits.shape[1])
-    total = F.cross_entropy(upsampled, target, ignore_index=unlabelled, reduction="sum")
-    return total / shared_denominator((target != unlabelled).sum(), at_least=1)
+    total = F.cross_entropy(upsampled, target, class_weights, ignore_index=unlabelled, reduction="sum")
+    labelled = target != unlabelled
+    count = labelled.sum() if class_weights is None else class_weights[target[labelled]].sum()
+    return total / shared_denominator(count, at_least=1)

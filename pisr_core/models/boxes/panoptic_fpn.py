@@ -59,9 +59,15 @@ class FPNHeads(nn.Module):
         detections = self.regions(pyramid, proposals) if detect else ()
         return FPNPrediction(SemanticPrediction.from_logits(logits), pyramid, detections)
 
-    def losses(self, prediction: FPNPrediction, proposals: FPNProposals, targets: FPNTargets) -> Losses:
-        """The stage's terms, weighted as in the base."""
-        semantic = semantic_cross_entropy(prediction.semantic.logits, targets.semantic)
+    def losses(
+        self,
+        prediction: FPNPrediction,
+        proposals: FPNProposals,
+        targets: FPNTargets,
+        class_weights: Float[Tensor, " n"] | None,
+    ) -> Losses:
+        """The stage's terms, weighted as in the base; the semantic branch's classes by `class_weights`."""
+        semantic = semantic_cross_entropy(prediction.semantic.logits, targets.semantic, class_weights)
         regions = self.regions.losses(prediction.pyramid, proposals, targets)
         return {"semantic": self.semantic_weight * semantic, **regions}
 
@@ -159,10 +165,18 @@ class PanopticFPN(TwoStageModel):
     def losses(self, output: FPNOutput, targets: FPNTargets) -> Losses:
         """The weighted terms of Eq. 1; their sum is L."""
         heads = self.initial_heads if self.final_heads is None else self.final_heads
-        terms = heads.losses(output.final, output.proposals, targets)
+        weights = self._semantic_weights()
+        terms = heads.losses(output.final, output.proposals, targets, weights)
         if output.initial is not None:
-            terms = self.both_stages(terms, self.initial_heads.losses(output.initial, output.proposals, targets))
+            initial = self.initial_heads.losses(output.initial, output.proposals, targets, weights)
+            terms = self.both_stages(terms, initial)
         return terms | self.proposals.losses(output.proposals, targets)
+
+    def _semantic_weights(self) -> Float[Tensor, " n"] | None:
+        """The factors of the semantic branch's classes, of which the first is all things as one and keeps its weight."""
+        if self.class_weights is None:
+            return None
+        return torch.cat([self.class_weights.new_ones(1), self.class_weights[list(self.stuff_ids)]])
 
     def merge(
         self, prediction: FPNPrediction, index: int, input_size: tuple[int, int], output_size: tuple[int, int]

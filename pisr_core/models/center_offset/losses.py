@@ -17,6 +17,7 @@ def hard_pixel_cross_entropy(
     target: Int[Tensor, "b H W"],
     weight: Float[Tensor, "b H W"],
     share: float,
+    class_weights: Float[Tensor, " n"] | None = None,
 ) -> Float[Tensor, ""]:
     """Cross entropy averaged over the share of the batch's pixels where it is highest.
 
@@ -27,10 +28,11 @@ def hard_pixel_cross_entropy(
         target: class of each pixel or `ignore_index`.
         weight: of each pixel.
         share: within (0, 1]; 1 averages over all.
+        class_weights: factor of each class, which decides what is hard too.
     """
-    losses = (
-        F.cross_entropy(logits, target, ignore_index=ignore_index(logits.shape[1]), reduction="none") * weight
-    ).flatten()
+    unlabelled = ignore_index(logits.shape[1])
+    losses = F.cross_entropy(logits, target, class_weights, ignore_index=unlabelled, reduction="none")
+    losses = (losses * weight).flatten()
     if share < 1:
         losses = losses.topk(max(1, int(share * losses.numel())), sorted=False).values
     return losses.mean()
@@ -51,7 +53,10 @@ def offset_l1(
 
 
 def center_offset_losses(
-    prediction: CenterOffsetPrediction, targets: CenterOffsetTargets, config: LossConfig
+    prediction: CenterOffsetPrediction,
+    targets: CenterOffsetTargets,
+    config: LossConfig,
+    class_weights: Float[Tensor, " n"] | None = None,
 ) -> dict[str, Float[Tensor, ""]]:
     """One stage's weighted terms, at image resolution in float32; offsets turn from cells into pixels here."""
     size = targets.semantic.shape[-2:]
@@ -65,6 +70,7 @@ def center_offset_losses(
         targets.semantic,
         targets.semantic_weight,
         config.hard_pixel_share,
+        class_weights,
     )
     center = center_mse(upsample(prediction.center_heatmap), targets.center, targets.center_weight)
     offset = offset_l1(upsample(prediction.offset) * stride, targets.offset, targets.offset_weight)

@@ -84,10 +84,11 @@ class CenterOffsetModel(TwoStageModel):
 
     def losses(self, output: CenterOffsetOutput, targets: CenterOffsetTargets) -> Losses:
         """The weighted terms of Eq. 1; their sum is L."""
-        final = center_offset_losses(output.final, targets, self.config.loss)
+        final = center_offset_losses(output.final, targets, self.config.loss, self.class_weights)
         if output.initial is None:
             return final
-        return self.both_stages(final, center_offset_losses(output.initial, targets, self.config.loss))
+        initial = center_offset_losses(output.initial, targets, self.config.loss, self.class_weights)
+        return self.both_stages(final, initial)
 
     def merge(
         self,

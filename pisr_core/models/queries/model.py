@@ -31,6 +31,7 @@ class QueryModel(TwoStageModel):
     layer's queries again and multiply them with F_pan.
     """
 
+    counted_by_segments = True
     final_heads: nn.Module | None
 
     @property

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from urllib.parse import urlsplit
+
+from pisr_core.runtime.download import PublicFile
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class WeightsSource:
     use: str = "predict"
 
     @property
-    def file_name(self) -> str:
-        """Its name at the source."""
-        return PurePosixPath(urlsplit(self.url).path).name
+    def file(self) -> PublicFile:
+        """What is fetched of a source that is no model of the hub."""
+        return PublicFile(self.url, self.digest, "give it to `pisr weights import`")
 
 
 _DETECTRON2 = "https://dl.fbaipublicfiles.com/detectron2"

@@ -72,3 +72,17 @@ def test_the_256th_of_many_classes_is_a_class():
     weight = torch.ones(1, 1, 2)
     target = torch.tensor([[[255, ignore_index(300)]]])
     assert hard_pixel_cross_entropy(logits, target, weight, 1.0).item() == pytest.approx(np.log(300) / 2)
+
+
+def test_class_weights_by_hand():
+    """Two pixels, both sure of class 0; the second is of class 1, which weighs 3, so that it alone is hard."""
+    logits = torch.tensor([[2.0, 2.0], [0.0, 0.0]]).reshape(1, 2, 1, 2)
+    target, weight = torch.tensor([[[0, 1]]]), torch.ones(1, 1, 2)
+    easy, hard = np.log1p(np.exp(-2)), np.log1p(np.exp(2))
+    weights = torch.tensor([0.5, 3.0])
+    assert hard_pixel_cross_entropy(logits, target, weight, 1.0, weights).item() == pytest.approx(
+        (0.5 * easy + 3 * hard) / 2
+    )
+    assert hard_pixel_cross_entropy(logits, target, weight, 0.5, weights).item() == pytest.approx(3 * hard)
+    most = torch.tensor([100.0, 1.0])  # now the other one is
+    assert hard_pixel_cross_entropy(logits, target, weight, 0.5, most).item() == pytest.approx(100 * easy)

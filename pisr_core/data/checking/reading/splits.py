@@ -15,6 +15,7 @@ from pisr_core.data.layouts import (
     coco_paths,
     custom_paths,
     first_complete,
+    nuclei_paths,
 )
 
 LAYOUTS: dict[str, Callable[[Path, str], list[SplitPaths]]] = {
@@ -22,6 +23,7 @@ LAYOUTS: dict[str, Callable[[Path, str], list[SplitPaths]]] = {
     "coco": coco_paths,
     "cityscapes": cityscapes_paths,
     "ade20k": ade20k_paths,
+    "nuclei": nuclei_paths,
 }
 """Where each dataset's splits may lie."""
 

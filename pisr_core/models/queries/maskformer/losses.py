@@ -17,7 +17,10 @@ from pisr_core.models.queries.structures import MaskPrediction, MaskTargets
 
 
 def mask_losses(
-    predictions: Sequence[MaskPrediction], targets: MaskTargets, config: MaskFormerConfig
+    predictions: Sequence[MaskPrediction],
+    targets: MaskTargets,
+    config: MaskFormerConfig,
+    class_weights: Float[Tensor, " n"] | None = None,
 ) -> list[dict[str, Float[Tensor, ""]]]:
     """The weighted terms of each prediction, each with a matching of its own, in float32.
 
@@ -25,6 +28,7 @@ def mask_losses(
         predictions: those of the decoder's layers and of the final stage.
         targets: of the batch.
         config: weights.
+        class_weights: factor of each class, 1 without.
 
     Returns:
         For each prediction `class`, `mask` (focal) and `dice`.
@@ -34,7 +38,7 @@ def mask_losses(
         matches = match(predictions, targets, config)
         count = shared_denominator(torch.full((), float(len(labels)), device=labels.device), at_least=1)
         return [
-            _losses(prediction, own, labels, masks, count, config)
+            _losses(prediction, own, labels, masks, count, config, class_weights)
             for prediction, own in zip(predictions, matches, strict=True)
         ]
 
@@ -46,15 +50,18 @@ def _losses(
     masks: Bool[Tensor, "t H W"],
     count: Float[Tensor, ""],
     config: MaskFormerConfig,
+    class_weights: Float[Tensor, " n"] | None,
 ) -> dict[str, Float[Tensor, ""]]:
     image, query, target = matches
     wanted = masks[target].float()
     predicted = F.interpolate(
         prediction.mask_logits[image, query][:, None], size=masks.shape[1:], mode="bilinear", align_corners=False
     )[:, 0]
+    classes = class_loss(
+        prediction.class_logits, image, query, labels[target], config.no_object_weight, class_weights
+    )
     return {
-        "class": config.class_weight
-        * class_loss(prediction.class_logits, image, query, labels[target], config.no_object_weight),
+        "class": config.class_weight * classes,
         "mask": config.mask_weight * focal_loss(predicted.flatten(1), wanted.flatten(1)) / count,
         "dice": config.dice_weight * dice_loss(predicted.flatten(1), wanted.flatten(1)) / count,
     }
@@ -66,6 +73,7 @@ def class_loss(
     query: Int[Tensor, " m"],
     labels: Int[Tensor, " m"],
     no_object_weight: float,
+    class_weights: Float[Tensor, " n"] | None = None,
 ) -> Float[Tensor, ""]:
     """Cross entropy, averaged over the weights of all queries of all processes.
 
@@ -75,11 +83,14 @@ def class_loss(
         query: the matched queries; the others shall say no object.
         labels: class of each matched query.
         no_object_weight: of the queries that are not matched.
+        class_weights: of those that are, by class; 1 without.
     """
     n = class_logits.shape[2] - 1
     wanted = torch.full(class_logits.shape[:2], n, device=class_logits.device)
     wanted[image, query] = labels
     weight = torch.ones(n + 1, device=class_logits.device)
+    if class_weights is not None:
+        weight[:n] = class_weights
     weight[n] = no_object_weight
     total = F.cross_entropy(class_logits.transpose(1, 2), wanted, weight, reduction="sum")
     return total / shared_denominator(weight[wanted].sum())

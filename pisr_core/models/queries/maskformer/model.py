@@ -65,7 +65,7 @@ class MaskFormer(QueryModel):
 
     def stage_losses(self, predictions: Sequence[MaskPrediction], targets: MaskTargets) -> list[Losses]:
         """Cross entropy, focal and Dice loss of each prediction."""
-        return mask_losses(predictions, targets, self.config.maskformer)
+        return mask_losses(predictions, targets, self.config.maskformer, self.class_weights)
 
     @property
     def merging_rule(self) -> MergingRule:

@@ -109,6 +109,8 @@ class UniversalSegmentation(QueryModel):
         network = network or self.build_network(config, len(categories))
         self.loss_weights: Mapping[str, float] = network.weight_dict
         self.criterion = _without_state(network.criterion)
+        if self.class_weights is not None:
+            self.criterion.empty_weight[:-1] = self.class_weights
         self.take_apart(network)
         if fresh and config.backbone.pretrained:
             self.load_pretrained(config.backbone.name)

@@ -40,6 +40,9 @@ def test_losses_by_hand():
     index = torch.zeros(1, dtype=torch.long)
     a = math.log(2 + math.exp(3))
     assert class_loss(logits, index, index + 3, index, 0.1).item() == pytest.approx(a / 1.3)
+    # Of a class that weighs 5, that query's: 5a / (5 + 3 · 0.1).
+    weights = torch.tensor([5.0, 1.0])
+    assert class_loss(logits, index, index + 3, index, 0.1, weights).item() == pytest.approx(5 * a / 5.3)
 
 
 def test_costs_are_the_losses_of_every_pair():

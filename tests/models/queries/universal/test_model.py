@@ -98,7 +98,7 @@ def test_the_loss_is_the_networks_own(kind):
 
 def test_the_base_alone_is_trained_nowhere_when_frozen(kind):
     model = build_model(config_of(kind), CATEGORIES)
-    model.freeze_base()
+    model.freeze("base")
     torch.nn.init.ones_(model.relation.feature_norm.weight)
     terms = model.train().losses(model(images()), targets())
     sum(terms.values()).backward()
@@ -107,7 +107,7 @@ def test_the_base_alone_is_trained_nowhere_when_frozen(kind):
     assert trained == {"relation", "final_heads"}
     assert not model.backbone.training and model.relation.training
     with pytest.raises(ConfigError, match=r"train\.freeze"):
-        build_model(config_of(kind, "none"), CATEGORIES).freeze_base()
+        build_model(config_of(kind, "none"), CATEGORIES).freeze("base")
 
 
 def test_the_backbone_runs_once(kind):
@@ -176,3 +176,10 @@ def test_a_query_is_kept_from_patches_outside_its_mask_alone():
     mask, patches = seen_masks(model)[0][0, 0], (SIDE // 16) ** 2
     assert (mask[QUERIES:] == 1).all() and (mask[:, :-patches] == 1).all()
     assert set(mask[:QUERIES, -patches:].unique().tolist()) <= {1.0, -1e9}
+
+
+def test_class_weights_reach_the_criterion(kind):
+    config = config_of(kind)
+    model = build_model(replace(config, loss=replace(config.loss, class_weights={"class 2": 5.0})), CATEGORIES)
+    assert model.criterion.empty_weight.tolist() == pytest.approx([1, 1, 5, 1, 0.1])
+    assert not any("weight" in name and "criterion" in name for name in model.state_dict())

@@ -1,4 +1,4 @@
-"""Fetching public weights."""
+"""Public files, fetched once: resumed where a call was interrupted, and their bytes checked."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import os
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from pisr_core.errors import CheckpointError
-from pisr_core.weights.public.sources import WeightsSource
+from pisr_core.errors import DownloadError
 
 logger = logging.getLogger(__name__)
 
@@ -29,14 +30,29 @@ TIMEOUT = 30.0
 """Seconds without an answer after which a server counts as out of reach."""
 
 
-def cache_folder() -> Path:
-    """Where files are kept that are used by name: `$PISR_CACHE`, else `pisr` in the user's folder for caches."""
-    given = os.environ.get("PISR_CACHE")
-    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pisr"
+@dataclass(frozen=True)
+class PublicFile:
+    """A file that anyone may fetch.
+
+    Attributes:
+        url: where it is.
+        digest: how its bytes are checked, `md5:` or `sha256:` and the hex digest or its beginning; empty where none is
+            known.
+        instead: what helps where it cannot be fetched, for messages.
+    """
+
+    url: str
+    digest: str
+    instead: str
+
+    @property
+    def name(self) -> str:
+        """Its name at the source."""
+        return PurePosixPath(urlsplit(self.url).path).name
 
 
-def download(source: WeightsSource, folder: Path, progress: Progress) -> Path:
-    """Fetches public weights, or finds them where an earlier call has put them.
+def download(source: PublicFile, folder: Path, progress: Progress) -> Path:
+    """Fetches a file, or finds it where an earlier call has put it.
 
     A `.part` file that an interrupted call left is continued where the server can do that.
 
@@ -49,9 +65,9 @@ def download(source: WeightsSource, folder: Path, progress: Progress) -> Path:
         The file's path.
 
     Raises:
-        CheckpointError: the server is out of reach or refuses, the connection broke, or the bytes are wrong.
+        DownloadError: the server is out of reach or refuses, the connection broke, or the bytes are wrong.
     """
-    path = folder / source.file_name
+    path = folder / source.name
     if path.is_file():
         logger.info("%s is there already", path)
         _check_digest(path, source)
@@ -59,14 +75,14 @@ def download(source: WeightsSource, folder: Path, progress: Progress) -> Path:
     part = path.with_name(f"{path.name}.part")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _only_one(part):  # of several processes of a training one fetches
+        with _only_one(part):  # of several processes one fetches
             if not path.is_file():
                 _stream(source.url, part, progress)
                 _finish(part, path, source)
     except (OSError, HTTPException) as error:  # urllib's own errors are OSErrors
-        raise CheckpointError(
+        raise DownloadError(
             f"{source.url} cannot be fetched ({error}). Check the network and call again, which continues; or fetch "
-            f"the file by other means and give it to `pisr weights import`."
+            f"the file by other means and {source.instead}."
         ) from error
     return path
 
@@ -82,11 +98,11 @@ def _only_one(part: Path) -> Iterator[None]:
         lock.unlink(missing_ok=True)
 
 
-def _finish(part: Path, path: Path, source: WeightsSource) -> None:
+def _finish(part: Path, path: Path, source: PublicFile) -> None:
     """Gives a whole file its final name, and removes one with the wrong bytes."""
     try:
         _check_digest(part, source)
-    except CheckpointError:
+    except DownloadError:
         part.unlink()
         raise
     os.replace(part, path)
@@ -118,16 +134,16 @@ def _copy(response: HTTPResponse, file: BinaryIO, there: int, total: int, progre
         raise ConnectionError(f"the connection broke after {there} of {total} bytes")
 
 
-def _check_digest(path: Path, source: WeightsSource) -> None:
-    """Raises `CheckpointError` when a file's bytes are not the published ones."""
+def _check_digest(path: Path, source: PublicFile) -> None:
+    """Raises `DownloadError` when a file's bytes are not the published ones."""
     if not source.digest:
-        logger.warning("no digest is published for %s: its bytes were not checked", source.file_name)
+        logger.warning("no digest is published for %s: its bytes were not checked", source.name)
         return
     algorithm, _, beginning = source.digest.partition(":")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, algorithm).hexdigest()
     if not digest.startswith(beginning):
-        raise CheckpointError(
+        raise DownloadError(
             f"{path}: its {algorithm} is {digest}, but that of {source.url} begins with {beginning}. "
             "Fetch it again, and remove the file first if it is still there."
         )
