@@ -87,8 +87,8 @@ class LossConfig:
     hard_pixel_share: float = 0.2
     """Share of the hardest pixels that the cross entropy averages over."""
     class_weights: str | dict[str, float] = field(default_factory=dict)
-    """Factors of classes in the cross entropy, by name, 1 for the others; or `balanced`, which finds them in the training
-    images: the rarer a class, the higher."""
+    """Factors of classes in the cross entropy, by name, 1 for the others; or `balanced`, which finds them in the
+    training images: the rarer a class, the higher."""
 
     def __post_init__(self) -> None:
         check(self.gamma > 0, "loss.gamma", self.gamma, "above 0, for the centre heatmap learns from it alone")

@@ -135,10 +135,7 @@ def ade20k_test_paths(root: Path, split: str) -> list[ImageFolder]:
 def nuclei_paths(root: Path, split: str) -> list[SplitPaths]:
     """Where BBBC038's nuclei may lie."""
     name = f"nuclei_panoptic_{split}"
-    return [
-        SplitPaths(base / f"{name}.json", base / name, base / "stage1_train")
-        for base in bases(root, "nuclei")
-    ]
+    return [SplitPaths(base / f"{name}.json", base / name, base / "stage1_train") for base in bases(root, "nuclei")]
 
 
 def first_complete(candidates: Sequence[Paths], split: str) -> Paths:

@@ -36,9 +36,7 @@ def repeat_factors(classes: Sequence[Iterable[int]], threshold: float) -> Float[
     """
     present = [set(of_image) for of_image in classes]
     images = Counter(category for of_image in present for category in of_image)
-    factors = {
-        category: max(1.0, math.sqrt(threshold * len(present) / count)) for category, count in images.items()
-    }
+    factors = {category: max(1.0, math.sqrt(threshold * len(present) / count)) for category, count in images.items()}
     return np.array([max((factors[category] for category in of_image), default=1.0) for of_image in present])
 
 

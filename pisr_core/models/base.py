@@ -150,8 +150,8 @@ class TwoStageModel(PanopticModel):
         self._frozen = names
         if not any(parameter.requires_grad for parameter in self.parameters()):
             raise ConfigError(
-                f"train.freeze = {what!r}: nothing is left to train. Choose a preset with PISR, or freeze less, as with "
-                "--set train.freeze=none."
+                f"train.freeze = {what!r}: nothing is left to train. Choose a preset with PISR, or freeze less, as "
+                "with --set train.freeze=none."
             )
         self.train(self.training)
 

@@ -28,9 +28,7 @@ def scored(monkeypatch):
             made.append(number)
             groups = {"all": SCORES["pq"][number], "things": SCORES["pq_th"][number], "stuff": None}
             panoptic = {name: {"pq": pq, "sq": None, "rq": None, "n": 2} for name, pq in groups.items()}
-            return SimpleNamespace(
-                to_json=lambda: {"panoptic": panoptic, "semantic": {"miou": SCORES["miou"][number]}}
-            )
+            return SimpleNamespace(to_json=lambda: {"panoptic": panoptic, "semantic": {"miou": SCORES["miou"][number]}})
 
         monkeypatch.setattr(loop, "evaluate", evaluate)
         yield made

@@ -155,9 +155,7 @@ def prepare_dataset(
     if not reports:
         archives = ", ".join(archive.name for archive in known.archives)
         fetched = ", or let --download fetch it" if known.file else ""
-        raise DataError(
-            f"{base}: neither train nor val is there. Put {archives} there, or the contents{fetched}."
-        )
+        raise DataError(f"{base}: neither train nor val is there. Put {archives} there, or the contents{fetched}.")
     return reports
 
 

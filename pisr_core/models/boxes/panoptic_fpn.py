@@ -173,7 +173,7 @@ class PanopticFPN(TwoStageModel):
         return terms | self.proposals.losses(output.proposals, targets)
 
     def _semantic_weights(self) -> Float[Tensor, " n"] | None:
-        """The factors of the semantic branch's classes, of which the first is all things as one and keeps its weight."""
+        """The factors of the semantic branch's classes, of which the first, all things as one, keeps 1."""
         if self.class_weights is None:
             return None
         return torch.cat([self.class_weights.new_ones(1), self.class_weights[list(self.stuff_ids)]])

@@ -57,9 +57,7 @@ def _losses(
     predicted = F.interpolate(
         prediction.mask_logits[image, query][:, None], size=masks.shape[1:], mode="bilinear", align_corners=False
     )[:, 0]
-    classes = class_loss(
-        prediction.class_logits, image, query, labels[target], config.no_object_weight, class_weights
-    )
+    classes = class_loss(prediction.class_logits, image, query, labels[target], config.no_object_weight, class_weights)
     return {
         "class": config.class_weight * classes,
         "mask": config.mask_weight * focal_loss(predicted.flatten(1), wanted.flatten(1)) / count,

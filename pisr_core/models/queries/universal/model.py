@@ -108,9 +108,7 @@ class UniversalSegmentation(QueryModel):
         fresh = network is None
         network = network or self.build_network(config, len(categories))
         self.loss_weights: Mapping[str, float] = network.weight_dict
-        self.criterion = _without_state(network.criterion)
-        if self.class_weights is not None:
-            self.criterion.empty_weight[:-1] = self.class_weights
+        self.criterion = _own_criterion(network.criterion, self.class_weights)
         self.take_apart(network)
         if fresh and config.backbone.pretrained:
             self.load_pretrained(config.backbone.name)
@@ -285,9 +283,14 @@ def _plain(settings: Any) -> Any:
     return NONE if settings is None else settings
 
 
-def _without_state(criterion: Any) -> nn.Module:
-    """The losses without tensors in checkpoints, and divided by the masks of all processes as ours are."""
+def _own_criterion(criterion: Any, class_weights: Float[Tensor, " n"] | None) -> nn.Module:
+    """The losses without tensors in checkpoints, and divided by the masks of all processes as ours are.
+
+    Their weights are those of the classes, 1 without any, and that of no object.
+    """
     weight = criterion.empty_weight
+    if class_weights is not None:
+        weight[:-1] = class_weights
     del criterion.empty_weight
     criterion.register_buffer("empty_weight", weight, persistent=False)
     criterion.get_num_masks = _num_masks
