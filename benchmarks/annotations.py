@@ -1,11 +1,15 @@
-"""A panoptic JSON of COCO's full size: time and memory to open it, and memory of the processes that read batches.
+"""Annotations of COCO's full size: time and memory to open them, of those who read batches, and of `data convert`.
 
 python benchmarks/annotations.py
 
-Makes the JSON of 118,287 images with 11 segments each and opens it in two ways, each in a process of its own: into
-arrays, as `pisr` does, and into Python objects, a record for each image, annotation and segment. Then a worker started
-by fork, forkserver and spawn looks at the annotations of 20,000 images. Memory is what is the process's own (Linux):
-pages of the file itself, and those that a fork shares, are not.
+Makes the panoptic JSON of 118,287 images with 11 segments each and opens it in two ways, each in a process of its own:
+into arrays, as `pisr` does, and into Python objects, a record for each image, annotation and segment. Then a worker
+started by fork, forkserver and spawn looks at the annotations of 20,000 images. Memory is what is the process's own
+(Linux): pages of the file itself, and those that a fork shares, are not.
+
+Then what `pisr data convert` holds beside its images: a JSON of instances, seven for each of as many images, is opened
+and the entries of 20,000 images are looked at; and the record of a split, which takes their panoptic entries one by one
+and writes their JSON.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import pickle
 import resource
 import statistics
@@ -25,9 +30,16 @@ from typing import Any
 
 import numpy as np
 
+from pisr_core.data.coco.instances_json import read_coco_file
 from pisr_core.data.coco.panoptic_json import read_panoptic_json
 from pisr_core.data.coco.tables import AnnotationRecord, ImageRecord
+from pisr_core.data.prepare.record import SplitRecord
 from pisr_core.structures import Segment
+
+INSTANCES = 7
+"""Of an image, as in COCO."""
+
+RNGS = [np.random.default_rng(seed) for seed in range(100)]
 
 METHODS = ("fork", "forkserver", "spawn")
 
@@ -49,14 +61,56 @@ def main() -> None:
             process = context.Process(target=measure, args=(opener, path, arguments.read, arguments.runs))
             process.start()
             process.join()
+        path.unlink()
+        for part in (measure_instances, measure_record):
+            process = context.Process(target=part, args=(Path(folder), arguments.images, arguments.read))
+            process.start()
+            process.join()
+
+
+def measure_instances(folder: Path, count: int, read: int) -> None:
+    """Opening a JSON of instances, as `pisr data convert` does."""
+    path = folder / "instances.json"
+    write_instances(path, count)
+    print(
+        f"\n{INSTANCES * count} instances of {count} images, a JSON of {path.stat().st_size / 1e6:.0f} MB", flush=True
+    )
+    before, cpu = private_mb(), time.process_time()
+    file = read_coco_file(path, isthing=True)
+    cpu = time.process_time() - cpu
+    print(f"  opened in {cpu:.2f} s of the processor; held {private_mb() - before:.0f} MB; {peak()}")
+    print(f"  pickled: {len(pickle.dumps(file, protocol=5)) / 1e6:.1f} MB")
+    before = private_mb()
+    for image in file.images[:read]:
+        assert len(file.entries(image.id)) == INSTANCES
+    print(f"  entries of {min(read, count)} images looked at: {private_mb() - before:+.0f} MB", flush=True)
+
+
+def measure_record(folder: Path, count: int, read: int) -> None:
+    """Keeping the record of a split that is being prepared, and writing its JSON."""
+    record, rng = SplitRecord(folder / "split.json"), np.random.default_rng(0)
+    before, cpu = private_mb(), time.process_time()
+    for number in range(count):
+        record.append({"image": image_entry(number), "annotation": annotation_entry(number, rng)})
+    print(f"\nthe record of a split: {count} images noted in {time.process_time() - cpu:.0f} s of the processor")
+    cpu = time.process_time()
+    finished = record.read()
+    print(f"  read again in {time.process_time() - cpu:.1f} s; held {private_mb() - before:.0f} MB")
+    cpu = time.process_time()
+    record.write_json(finished, list(finished), ())
+    print(f"  the JSON written in {time.process_time() - cpu:.1f} s; {peak()}")
+
+
+def peak() -> str:
+    """The process's largest size so far."""
+    return f"largest resident size {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB"
 
 
 def measure(opener: Callable[[Path], Any], path: Path, read: int, runs: int) -> None:
     """Prints one way's numbers."""
     before = private_mb()
     annotations = opener(path)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"  held after opening: {private_mb() - before:.0f} MB; largest resident size of the process {peak:.0f} MB")
+    print(f"  held after opening: {private_mb() - before:.0f} MB; {peak()}")
     start = time.perf_counter()
     size = len(pickle.dumps(annotations, protocol=5))
     print(f"  pickled in {1000 * (time.perf_counter() - start):.0f} ms, {size / 1e6:.1f} MB")
@@ -141,6 +195,24 @@ def write_json(path: Path, count: int) -> None:
         file.write('], "annotations": [')
         join(file, (annotation_entry(number, rng) for number in range(count)))
         file.write(f'], "categories": {json.dumps(categories)}}}')
+
+
+def write_instances(path: Path, count: int) -> None:
+    """As COCO's: polygons of 20 to 40 points, their numbers always the same."""
+    polygons = [json.dumps(np.round(rng.random((1, 2 * rng.integers(20, 40))) * 400, 2).tolist()) for rng in RNGS]
+    categories = [{"id": i, "name": f"class {i}"} for i in range(1, 91)]
+    with path.open("w") as file:
+        file.write('{"info": {"year": 2017}, "images": [')
+        join(file, map(image_entry, range(count)))
+        file.write('], "annotations": [')
+        for number in range(INSTANCES * count):
+            file.write(
+                f'{", " if number else ""}{{"segmentation": {polygons[number % len(polygons)]}, "area": 702.1, '
+                f'"iscrowd": 0, "image_id": {5 * (number % count) + 9}, "bbox": [473.07, 395.93, 38.65, 28.67], '
+                f'"category_id": {number % 90 + 1}, "id": {number}}}'
+            )
+        file.write(f'], "categories": {json.dumps(categories)}}}')
+        os.fsync(file.fileno())  # pages that are not yet on the disk would count as the reader's own
 
 
 def join(file: Any, entries: Any) -> None:

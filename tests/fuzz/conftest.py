@@ -29,12 +29,13 @@ from pisr_core.data.categories import read_categories
 from pisr_core.data.checking.check import check_data
 from pisr_core.data.checking.reading.splits import SplitSource
 from pisr_core.data.coco.files import id_to_rgb, read_panoptic_json, read_panoptic_png
+from pisr_core.data.coco.instances_json import read_coco_file
 from pisr_core.data.layouts import SplitPaths
 from pisr_core.data.pictures.image_tensors import read_image
 from pisr_core.data.pictures.images import image_size
 from pisr_core.data.prepare.archives import unpack
 from pisr_core.data.prepare.cityscapes import draw_instances
-from pisr_core.data.prepare.coco_instances import CocoInstancesImage, read_coco_file
+from pisr_core.data.prepare.coco_instances import CocoInstancesImages
 from pisr_core.data.prepare.raw import read_label_map
 from pisr_core.data.prepare.record import SplitRecord
 from pisr_core.data.scenes import SCENE_CATEGORIES
@@ -179,15 +180,14 @@ def _annotations() -> dict[str, Specimen]:
 
     def convert(folder: Path) -> Any:
         file = read_coco_file(folder / "i.json", isthing=True)
-        for record in file.images:
-            things = tuple(file.annotations.get(record.id, ()))
-            CocoInstancesImage(record, things, (), "smaller-on-top", file.path).read()
+        for image in CocoInstancesImages(file, None, frozenset(), "smaller-on-top"):
+            image.read()
 
     def record(folder: Path) -> Any:
-        return SplitRecord(folder / "r.json", {"void": [0]}).read()
+        return dict(SplitRecord(folder / "r.json", {"void": [0]}).read())
 
     def lines(folder: Path) -> Any:
-        return SplitRecord(folder / "r.json").read()
+        return dict(SplitRecord(folder / "r.json").read())
 
     return {
         "panoptic JSON": Specimen("t.json", split, lambda folder: read_panoptic_json(folder / "t.json"), "json"),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterable
 from functools import cached_property
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePath, PureWindowsPath
 
-Tail = tuple[str, ...]
-"""The last parts of a path, in small letters."""
+from pisr_core.data.columns import TextColumn
 
 
 class FileFinder:
@@ -41,28 +40,47 @@ class FileFinder:
         beside = self._beside.joinpath(*parts)
         if os.path.isfile(beside):
             return beside
-        for tail in _tails(parts):
-            if tail in self._files:
-                return self._files[tail] if self._named[tail] == 1 else None
+        for start in range(len(parts)):
+            files = self._files.ending(parts[start:])
+            if files:
+                unique = len(files) == len(self._named.ending(parts[start:])) == 1
+                return self.folder / files[0] if unique else None
         return None
 
     @cached_property
-    def _files(self) -> dict[Tail, Path | None]:
-        """The files below the folder by their tails; `None` where several end so."""
-        found: dict[Tail, Path | None] = {}
-        for parent, _, names in os.walk(self.folder):
-            for path in (Path(parent, name) for name in names):
-                for tail in _tails(path.relative_to(self.folder).parts):
-                    found[tail] = None if tail in found else path
-        return found
+    def _files(self) -> PathEnds:
+        """The files below the folder."""
+        found = (Path(parent, name) for parent, _, names in os.walk(self.folder) for name in names)
+        return PathEnds(path.relative_to(self.folder) for path in found)
 
     @cached_property
-    def _named(self) -> Counter[Tail]:
-        """How many names end in each tail."""
-        return Counter(tail for name in self._names for tail in _tails(PureWindowsPath(name).parts))
+    def _named(self) -> PathEnds:
+        return PathEnds(map(PureWindowsPath, self._names))
 
 
-def _tails(parts: tuple[str, ...]) -> Iterator[Tail]:
-    """The parts, and what is left without one, two and more of them at the start."""
-    small = tuple(part.casefold() for part in parts)
-    return (small[start:] for start in range(len(small)))
+class PathEnds:
+    """Paths by their last parts, whatever the letters' case; a few arrays, which processes share.
+
+    Args:
+        paths: of files.
+    """
+
+    def __init__(self, paths: Iterable[PurePath]) -> None:
+        ordered = sorted((_backwards(path.parts), str(path)) for path in paths)
+        self._backwards = TextColumn(backwards for backwards, _ in ordered)
+        self._paths = TextColumn(path for _, path in ordered)
+
+    def ending(self, parts: tuple[str, ...]) -> list[str]:
+        """Up to two of the paths that end in these parts."""
+        wanted = _backwards(parts)
+        first = bisect_left(self._backwards, wanted)
+        return [
+            self._paths[place]
+            for place in range(first, min(first + 2, len(self._paths)))
+            if self._backwards[place].startswith(wanted)
+        ]
+
+
+def _backwards(parts: tuple[str, ...]) -> str:
+    """The parts in small letters, the last one first: paths that end alike begin alike, and lie together in order."""
+    return "".join(f"{part.casefold()}\0" for part in reversed(parts))

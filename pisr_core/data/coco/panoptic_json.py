@@ -7,7 +7,7 @@ its neighbours go through the parsers of single entries, which say what is wrong
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
@@ -29,13 +29,10 @@ from pisr_core.data.coco.entries import (
     show,
     size_is_usable,
 )
-from pisr_core.data.coco.json_files import CURE, JsonList, load_json_lists
+from pisr_core.data.coco.json_files import CURE, load_json_lists, portions, typed
 from pisr_core.data.coco.tables import NO_AREA, AnnotationTable, CocoPanopticFile, ImageTable, SegmentColumns
 from pisr_core.errors import DataError
 from pisr_core.structures import MOST_CLASSES, VOID_ID, Category
-
-ENTRIES_AT_ONCE = 1024
-"""Decoded together; so many are objects at a time."""
 
 
 class ImageEntry(msgspec.Struct, gc=False):
@@ -139,8 +136,8 @@ def read_images(content: Any, path: Path) -> ImageTable:
     file_names: list[str] = []
     sizes: list[tuple[int, int]] = []
     decoder = msgspec.json.Decoder(ImageEntry)
-    for start, entries in _portions(entries_of(content, "images", path)):
-        usual = _typed(entries, decoder)
+    for start, entries in portions(entries_of(content, "images", path)):
+        usual = typed(entries, decoder)
         if usual is not None and all(map(_is_plain_image, usual)):
             ids += [entry.id for entry in usual]
             file_names += [entry.file_name for entry in usual]
@@ -164,8 +161,8 @@ def _annotations(content: Any, path: Path, categories: Sequence[Category]) -> An
     positions = {category.id: position for position, category in enumerate(categories)}
     decoder = msgspec.json.Decoder(AnnotationEntry)
     parts = []
-    for start, entries in _portions(entries_of(content, "annotations", path)):
-        usual = _typed(entries, decoder)
+    for start, entries in portions(entries_of(content, "annotations", path)):
+        usual = typed(entries, decoder)
         part = None if usual is None else _plain_annotations(usual, known)
         parts.append(part or _parsed_annotations(entries, start, path, positions))
     return _joined(parts)
@@ -250,20 +247,6 @@ def _joined(parts: Sequence[Annotations]) -> Annotations:
         list(chain.from_iterable(part.file_names for part in parts)),
         SegmentColumns(scores=scores, **columns),
     )
-
-
-def _portions(entries: Sequence[Any]) -> Iterator[tuple[int, Sequence[Any]]]:
-    """Successive parts of a list, with the position of each one's first entry."""
-    for start in range(0, len(entries), ENTRIES_AT_ONCE):
-        yield start, entries[start : start + ENTRIES_AT_ONCE]
-
-
-def _typed(entries: Sequence[Any], decoder: msgspec.json.Decoder[Any]) -> list[Any] | None:
-    """All entries as the decoder's type; `None` where one is of another form."""
-    try:
-        return entries.typed(decoder) if isinstance(entries, JsonList) else None
-    except msgspec.ValidationError:
-        return None
 
 
 def _check_scores(annotations: Annotations, path: Path) -> None:

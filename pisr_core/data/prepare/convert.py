@@ -9,8 +9,9 @@ from typing import Any
 
 from pisr_core.config import check_choice
 from pisr_core.data.categories import read_categories
+from pisr_core.data.coco.instances_json import CocoFile, read_coco_file
 from pisr_core.data.pictures.images import IMAGE_SUFFIXES
-from pisr_core.data.prepare.coco_instances import CocoFile, CocoInstancesImage, StuffMap, read_coco_file
+from pisr_core.data.prepare.coco_instances import CocoInstancesImages, StuffMap
 from pisr_core.data.prepare.mask_pairs import MaskPair
 from pisr_core.data.prepare.overlaps import OVERLAPS
 from pisr_core.data.prepare.split import Progress, SplitReport, write_split
@@ -71,16 +72,11 @@ def convert_instances(
     of_stuff = _stuff_categories(stuff, stuff_file)
     categories = _joined(things.categories, of_stuff, void, instances)
     settings: dict[str, Any] = {"overlap": overlap, "void": sorted(void), "offset": stuff.offset}
-    images = []
-    for record in things.images:
-        own: tuple[dict[str, Any], ...] | StuffMap
-        if stuff.maps is not None:
-            ignored = frozenset(void) | {category.id for category in things.categories}
-            path = (stuff.maps / record.file_name).with_suffix(".png")
-            own = StuffMap(path, stuff.offset, ignored, frozenset(category.id for category in of_stuff) - ignored)
-        else:
-            own = () if stuff_file is None else _kept(stuff_file, record.id, void)
-        images.append(CocoInstancesImage(record, _kept(things, record.id, void), own, overlap, instances))
+    own: CocoFile | StuffMap | None = stuff_file
+    if stuff.maps is not None:
+        ignored = frozenset(void) | {category.id for category in things.categories}
+        own = StuffMap(stuff.maps, stuff.offset, ignored, frozenset(category.id for category in of_stuff) - ignored)
+    images = CocoInstancesImages(things, own, frozenset(void), overlap)
     return write_split(images, categories, out, workers, progress, settings)
 
 
@@ -99,10 +95,6 @@ def _joined(
     if twice:
         raise DataError(f"{path}: the category ids {twice} are both things and stuff. Renumber one of them.")
     return tuple(sorted(categories, key=lambda category: category.id))
-
-
-def _kept(file: CocoFile, image_id: int | str, void: Sequence[int]) -> tuple[dict[str, Any], ...]:
-    return tuple(entry for entry in file.annotations.get(image_id, ()) if entry["category_id"] not in void)
 
 
 def convert_masks(

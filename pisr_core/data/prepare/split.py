@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from pisr_core.data.prepare.raw import Entry, RawImage, write_image
-from pisr_core.data.prepare.record import SplitRecord
+from pisr_core.data.prepare.record import FinishedImages, SplitRecord
 from pisr_core.errors import DataError, PisrError
 from pisr_core.runtime.processes.parallel import parallel_map
 from pisr_core.structures import Category
@@ -53,7 +52,7 @@ def write_split(
     that was removed is made anew. The JSON appears when every image is done.
 
     Args:
-        images: the split.
+        images: the split; one may be made when it is asked for.
         categories: what goes into the JSON.
         json_path: the JSON; the PNGs go to the folder of that name without `.json`.
         workers: processes, 0 for one a core.
@@ -65,14 +64,14 @@ def write_split(
     """
     record, png_dir = SplitRecord(json_path, settings), json_path.with_suffix("")
     finished = record.read()
-    todo = [image for image in images if image.image_id not in finished or not (png_dir / image.png_name).is_file()]
+    todo = [place for place, image in enumerate(images) if not _is_finished(image, finished, png_dir)]
+    write = partial(_write_or_error, images=images, png_dir=png_dir)
+    results = parallel_map(write, todo, workers, lambda place: images[place].file_name)
     errors = []
-    results = parallel_map(partial(_write_or_error, png_dir=png_dir), todo, workers, attrgetter("file_name"))
-    for done, (image, result) in enumerate(zip(todo, results, strict=True), start=len(images) - len(todo) + 1):
+    for done, result in enumerate(results, start=len(images) - len(todo) + 1):
         if isinstance(result, PisrError):
             errors.append(str(result))
         else:
-            finished[image.image_id] = result
             record.append(result)
         if progress is not None:
             progress(done, len(images))
@@ -82,16 +81,22 @@ def write_split(
             f"{json_path}: {len(errors)} of {len(images)} images could not be prepared:\n  {shown}\n"
             "Mend them and run the same command again; the finished ones are kept."
         )
-    entries = [finished[image.image_id] for image in images]
+    if todo:
+        finished = record.read()
+    ids = [image.image_id for image in images]
     if todo or not json_path.is_file():
-        record.write_json(entries, categories)
-    segments = sum(len(entry["annotation"]["segments_info"]) for entry in entries)
+        record.write_json(finished, ids, categories)
+    segments = sum(len(finished[image_id]["annotation"]["segments_info"]) for image_id in ids)
     return SplitReport(json_path, len(images), len(todo), segments)
 
 
-def _write_or_error(image: RawImage, png_dir: Path) -> Entry | PisrError:
+def _is_finished(image: RawImage, finished: FinishedImages, png_dir: Path) -> bool:
+    return image.image_id in finished and (png_dir / image.png_name).is_file()
+
+
+def _write_or_error(place: int, images: Sequence[RawImage], png_dir: Path) -> Entry | PisrError:
     """So that one broken image does not stop the others."""
     try:
-        return write_image(image, png_dir)
+        return write_image(images[place], png_dir)
     except PisrError as error:
         return error

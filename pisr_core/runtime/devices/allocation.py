@@ -6,8 +6,9 @@ import ctypes
 import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-LARGEST_KEPT = 64 * 2**20
-"""Bytes of one allocation; that and no more free memory is kept for the next one."""
+LARGEST_KEPT = (64 * 2**20, 32 * 2**20)
+"""Bytes of one allocation; that and no more free memory is kept for the next one. Of these the first is taken that the
+system's version of glibc allows: many end at 32 MiB."""
 
 
 def keep_freed_memory() -> None:
@@ -19,6 +20,8 @@ def keep_freed_memory() -> None:
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
-        mallopt(M_TRIM_THRESHOLD, LARGEST_KEPT)
+    for size in LARGEST_KEPT if mallopt is not None else ():
+        # The second setting alone would do harm: it ends the adjusting that glibc does by itself.
+        if mallopt(M_MMAP_THRESHOLD, size):
+            mallopt(M_TRIM_THRESHOLD, size)
+            return

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import pytest
 
 from pisr_core.data.coco.file_finder import FileFinder
@@ -51,3 +53,19 @@ def test_a_name_that_is_too_long_leads_nowhere(find):
 )
 def test_what_is_not_unique_is_not_found(find, files, others):
     assert find("c/x.jpg", files, others) == "images/c/x.jpg"
+
+
+def test_what_is_kept_of_all_files_is_small(tmp_path):
+    """A worker that meets one odd name keeps no object for each file."""
+    names = [f"{number:05}_{'long' * 12}.jpg" for number in range(2000)]
+    (tmp_path / "images").mkdir()
+    for name in names:
+        (tmp_path / "images" / name.upper()).touch()
+    tracemalloc.start()
+    try:
+        fresh = FileFinder(tmp_path / "images", tmp_path / "mine.json", names)
+        assert fresh.path(names[8]) == tmp_path / "images" / names[8].upper()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 400 * len(names)  # each name, of 57 bytes, is held twice for files and twice for the JSON

@@ -1,9 +1,10 @@
 import json
 import math
+import pickle
 
 import pytest
 
-from pisr_core.data.coco.json_files import JsonList, load_json, load_json_lists
+from pisr_core.data.coco.json_files import JsonList, load_json, load_json_lines, load_json_lists
 from pisr_core.errors import DataError
 
 CONTENT = {
@@ -75,3 +76,16 @@ def test_what_is_no_json_is_refused(tmp_path, data):
 def test_a_missing_file(tmp_path):
     with pytest.raises(DataError, match="a.json: no such file"):
         load_json_lists(tmp_path / "a.json")
+
+
+def test_a_list_is_sent_to_another_process_without_its_entries(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"images": [{"id": i, "name": "x" * 1000} for i in range(50)]}))
+    sent = pickle.dumps(load_json_lists(path)["images"])
+    assert len(sent) < 3000 and pickle.loads(sent)[49] == {"id": 49, "name": "x" * 1000}
+
+
+def test_lines_that_are_no_json_are_left_out(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'\n{"a": 1}\n"\xff"\n[2, "\xc3\xbc"]\n' + b"[" * 10**5 + b'\n{"a": "cut')
+    assert list(load_json_lines(path)) == [{"a": 1}, [2, "ü"]]

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from pisr_core.data.coco import panoptic_json
+from pisr_core.data.coco import json_files, panoptic_json
 from pisr_core.data.coco.panoptic_json import read_panoptic_json
 from pisr_core.data.coco.tables import NO_AREA
 from pisr_core.errors import DataError
@@ -66,7 +66,7 @@ def check(tmp_path, content, text=None):
 @pytest.mark.parametrize("text_ids", [False, True])
 @pytest.mark.parametrize("at_once", [3, 1024])
 def test_the_tables_hold_what_the_file_says(tmp_path, monkeypatch, text_ids, at_once):
-    monkeypatch.setattr(panoptic_json, "ENTRIES_AT_ONCE", at_once)
+    monkeypatch.setattr(json_files, "ENTRIES_AT_ONCE", at_once)
     check(tmp_path, content(23, text_ids=text_ids))
 
 
@@ -87,7 +87,7 @@ UNUSUAL = [
 
 @pytest.mark.parametrize("change", UNUSUAL)
 def test_unusual_entries_change_nothing_else(tmp_path, monkeypatch, change):
-    monkeypatch.setattr(panoptic_json, "ENTRIES_AT_ONCE", 4)
+    monkeypatch.setattr(json_files, "ENTRIES_AT_ONCE", 4)
     changed = content(12)
     change(next(entry for entry in changed["annotations"] if entry["segments_info"])["segments_info"][0])
     check(tmp_path, changed)
@@ -109,7 +109,7 @@ def test_mixed_ids_and_names_beyond_ascii(tmp_path):
 
 
 def test_the_entry_is_named_wherever_it_stands(tmp_path, monkeypatch):
-    monkeypatch.setattr(panoptic_json, "ENTRIES_AT_ONCE", 4)
+    monkeypatch.setattr(json_files, "ENTRIES_AT_ONCE", 4)
     changed = content(20)
     changed["annotations"][10]["segments_info"] = [{"id": 5, "category_id": 2}]
     (tmp_path / "p.json").write_text(json.dumps(changed))

@@ -85,10 +85,28 @@ def test_other_settings_are_not_mixed(tmp_path):
     assert SplitRecord(path, {"overlap": "a"}).read() == {1: entry}
     with pytest.raises(DataError, match="partial.jsonl: was made with other settings: .*'a'.*'b'"):
         SplitRecord(path, {"overlap": "b"}).read()
-    SplitRecord(path, {"overlap": "a"}).write_json([entry], ())
+    SplitRecord(path, {"overlap": "a"}).write_json({1: entry}, [1], ())
     with pytest.raises(DataError, match="p.json: was made with other settings"):
         SplitRecord(path).read()
     assert json.loads(path.read_text())["info"] == {"settings": {"overlap": "a"}}
+
+
+def test_entries_of_finished_images_stay_in_their_files(tmp_path):
+    """Those of the JSON, and those that were made again since, which count."""
+    record = SplitRecord(tmp_path / "p.json")
+    old = {i: {"image": {"id": i}, "annotation": {"image_id": i, "segments_info": [i]}} for i in (1, 2)}
+    record.write_json(old, [2, 1], ())
+    new = {i: {"image": {"id": i}, "annotation": {"image_id": i, "segments_info": []}} for i in (2, 3)}
+    for entry in new.values():
+        record.append(entry)
+    finished = record.read()
+    assert finished == {1: old[1]} | new and len(finished) == 3 and 4 not in finished
+    assert finished[1] is not finished[1]
+    record.write_json(finished, [3, 1, 2], ())
+    content = json.loads((tmp_path / "p.json").read_text())
+    assert [image["id"] for image in content["images"]] == [3, 1, 2]
+    assert [entry["segments_info"] for entry in content["annotations"]] == [[], [1], []]
+    assert not record.lines_path.exists()
 
 
 @pytest.mark.parametrize("content", ["[]", '{"images": 3}', '{"images": [], "annotations": [{"image_id": 2}]}'])

@@ -1,7 +1,11 @@
+import ctypes
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+
+from pisr_core.runtime.devices.allocation import keep_freed_memory
 
 COUNTED = """
 import resource
@@ -27,3 +31,19 @@ def test_arrays_that_come_and_go_use_the_same_pages():
 
     assert faults(keep=True) < 1200  # four arrays have 1172 pages
     assert faults(keep=False) > 5000
+
+
+@pytest.mark.parametrize(("most", "kept"), [(2**40, 64), (2**25, 32), (0, None)])
+def test_a_limit_of_glibc_is_heeded(monkeypatch, most, kept):
+    """Thresholds above it are refused; then the one of trimming is not set alone."""
+    settings = {}
+
+    def mallopt(name, value):
+        taken = name == -1 or value <= most
+        settings.update({name: value} if taken else {})
+        return taken
+
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
+    keep_freed_memory()
+    assert settings == ({} if kept is None else {-3: kept * 2**20, -1: kept * 2**20})
