@@ -20,9 +20,10 @@ from pisr_core.data.augmentation import Augmentation, evaluation_size, pad, resi
 from pisr_core.data.pictures.images import MAX_MEGAPIXELS
 from pisr_core.errors import ConfigError, DataError
 from pisr_core.runtime.devices.memory import available_memory
+from pisr_core.runtime.patience import LONGER, PATIENCE
 from pisr_core.runtime.pipeline import read_ahead
 from pisr_core.runtime.processes.parallel import ALONE, Process
-from pisr_core.runtime.processes.workers import PATIENCE, Work, Workers, available_cores, bounded
+from pisr_core.runtime.processes.workers import Work, Workers, available_cores, bounded
 from pisr_core.structures import PanopticDataset, Sample, TargetGenerator, TensorStruct, TrainingBatch
 
 Key = tuple[int, int]
@@ -31,7 +32,7 @@ Key = tuple[int, int]
 PARTS = 1 << 20
 """Of 1, in which factors of images are counted."""
 
-SETTING, LONGER = "--set data.workers", "--set data.timeout=SECONDS"
+SETTING = "--set data.workers"
 """Which the user may change."""
 
 TrainingItem = tuple[UInt8[Tensor, "3 H W"], TensorStruct, Key]

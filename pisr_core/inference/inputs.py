@@ -48,6 +48,7 @@ class Input:
         film: what it is a frame of.
         frame: that frame's pixels.
         error: why there is no image.
+        pixels: how many the image has, from its header; 0 where there is none to read.
     """
 
     number: int
@@ -56,18 +57,7 @@ class Input:
     film: Film | None = None
     frame: UInt8[np.ndarray, "H W 3"] | None = None
     error: str = ""
-
-    def pixels(self) -> int:
-        """How many the image has, from its header; 0 where there is none to read."""
-        if self.error:
-            return 0
-        if self.frame is not None:
-            return self.frame.shape[0] * self.frame.shape[1]
-        try:
-            height, width = image_size(self.source, upright=False)
-        except DataError:
-            return 0
-        return height * width
+    pixels: int = 0
 
 
 @dataclass(frozen=True)
@@ -100,19 +90,22 @@ class Inputs:
 
     Attributes:
         total: how many there are, as far as is known yet: films tell when they are opened.
+        reading: the file that is being looked at.
     """
 
     def __init__(self, files: list[Path], names: list[str]) -> None:
         self._files = list(zip(files, names, strict=True))
         self._number = 0
         self.total = len(files)
+        self.reading = Path()
 
     def __iter__(self) -> Iterator[Input]:
         for path, name in self._files:
+            self.reading = path
             if path.suffix.lower() in VIDEO_SUFFIXES:
                 yield from self._frames(path, Path(name).stem)
             else:
-                yield self._next(path, name)
+                yield self._next(path, name, pixels=_pixels(path))
 
     def _frames(self, path: Path, stem: str) -> Iterator[Input]:
         try:
@@ -120,7 +113,7 @@ class Inputs:
             film = Film(stem, video.fps)
             self.total += max(video.frames, 1) - 1
             for position, frame in enumerate(read_ahead(iter(video), FRAMES_AHEAD), start=1):
-                yield self._next(path, f"{stem}_{position:06d}.png", film, frame)
+                yield self._next(path, f"{stem}_{position:06d}.png", film, frame, pixels=frame[..., 0].size)
         except DataError as error:
             yield self._next(path, path.name, error=str(error))
 
@@ -131,10 +124,19 @@ class Inputs:
         film: Film | None = None,
         frame: UInt8[np.ndarray, "H W 3"] | None = None,
         error: str = "",
+        pixels: int = 0,
     ) -> Input:
         self._number += 1
         self.total = max(self.total, self._number)
-        return Input(self._number, path, name, film, frame, error)
+        return Input(self._number, path, name, film, frame, error, pixels)
+
+
+def _pixels(path: Path) -> int:
+    try:
+        height, width = image_size(path, upright=False)
+    except DataError:
+        return 0
+    return height * width
 
 
 def prepare(item: Input, config: DataConfig, size_divisor: int, max_side: int | None = None) -> Prepared:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 import torch
@@ -17,12 +18,13 @@ from pisr_core.data.pictures.images import IMAGE_SUFFIXES
 from pisr_core.data.pictures.value_range import with_value_range
 from pisr_core.errors import DataError
 from pisr_core.inference.files import Predicted, PredictedImage, PredictionWriter, with_films
-from pisr_core.inference.inputs import Input, Inputs, Prepared, grouped, joined, prepare
+from pisr_core.inference.inputs import Inputs, Prepared, grouped, joined, prepare
 from pisr_core.inference.large_images import WAITING_PIXELS, network_config, predicted_maps
 from pisr_core.inference.mode import inference
 from pisr_core.inference.video import VIDEO_SUFFIXES
 from pisr_core.models import PanopticModel
-from pisr_core.runtime.pipeline import mapped_ahead, worker_pool
+from pisr_core.runtime.patience import LONGER, in_time, worker_pool
+from pisr_core.runtime.pipeline import mapped_ahead, read_ahead
 from pisr_core.structures import PanopticSegmentation, Sample
 
 MOST_THREADS = 16
@@ -69,23 +71,27 @@ def predict(
         max_side: longest side that the network sees, pixels; `None` for that of the model's config, with a limit.
 
     Raises:
-        DataError: the paths lead to no image at all.
+        DataError: the paths lead to no image at all, or a file is not read within `data.timeout`.
         DeviceError: out of memory.
         OutputError: a file cannot be written.
     """
-    files, failed = find_images(paths, exclude=out, suffixes=IMAGE_SUFFIXES | VIDEO_SUFFIXES)
+    patience = model.config.data.timeout
+    look = partial(find_images, paths, out, IMAGE_SUFFIXES | VIDEO_SUFFIXES)
+    files, failed = in_time(look, patience, LONGER)
     if not files:
         raise DataError("\n".join(failed) or "no images to predict. Name images, folders or patterns.")
     inputs = Inputs(files, distinct_names(files))
     tally = _Tally(inputs, progress)
     threads = min(os.cpu_count() or 1, MOST_THREADS)
     pictures = [path for path in files if path.suffix.lower() not in VIDEO_SUFFIXES]
-    data = with_value_range(model.config.data, pictures)
+    data = in_time(partial(with_value_range, model.config.data, pictures), patience, LONGER)
     read = partial(prepare, config=data, size_divisor=model.size_divisor, max_side=max_side)
 
     writer = PredictionWriter(out, model.categories)
     with writer, worker_pool(threads) as pool, inference(model):
-        ahead = mapped_ahead(read, inputs, pool, threads + batch_size, Input.pixels, WAITING_PIXELS)
+        items = read_ahead(iter(inputs), 1, patience, LONGER, lambda: str(inputs.reading))
+        waiting = (threads + batch_size, attrgetter("pixels"), WAITING_PIXELS)
+        ahead = mapped_ahead(read, items, pool, *waiting, patience, LONGER, lambda item: str(item.source))
         maps = tally.readable(_panoptic_maps(model, ahead, device, batch_size), writer)
         written = mapped_ahead(writer.write_files, maps, pool, threads, Predicted.pixels, WAITING_PIXELS)
         with closing(with_films(written)) as images:
@@ -156,7 +162,10 @@ def predict_sample(model: PanopticModel, sample: Sample, device: torch.device) -
 
 
 def find_images(
-    paths: Sequence[str], exclude: Path, suffixes: Set[str] = IMAGE_SUFFIXES
+    paths: Sequence[str],
+    exclude: Path,
+    suffixes: Set[str] = IMAGE_SUFFIXES,
+    tell: Callable[[str | Path], object] = str,
 ) -> tuple[list[Path], list[str]]:
     """The images that paths lead to, each once, and a message for each path that leads to none.
 
@@ -164,17 +173,19 @@ def find_images(
         paths: images, folders or glob patterns (`**` for any depth).
         exclude: a folder whose files are not taken from folders and patterns, as earlier results lie there.
         suffixes: of what is taken from folders and patterns.
+        tell: hears of each path before it is looked at.
     """
     found: dict[Path, Path] = {}
     failed = []
     for text in paths:
+        tell(text)
         path = Path(text)
         if os.path.isfile(path):  # Path.is_file() fails on names that are too long
             candidates = [path]
         elif os.path.isdir(path):
-            candidates = _images_among(path.rglob("*"), exclude, suffixes)
+            candidates = _images_among(path.rglob("*"), exclude, suffixes, tell)
         else:
-            candidates = _images_among(map(Path, glob.glob(text, recursive=True)), exclude, suffixes)
+            candidates = _images_among(map(Path, glob.glob(text, recursive=True)), exclude, suffixes, tell)
         if not candidates:
             failed.append(f"{text}: no image there. Name an image, a folder of images or a pattern.")
         for candidate in candidates:
@@ -182,13 +193,16 @@ def find_images(
     return list(found.values()), failed
 
 
-def _images_among(paths: Iterable[Path], exclude: Path, suffixes: Set[str]) -> list[Path]:
+def _images_among(
+    paths: Iterable[Path], exclude: Path, suffixes: Set[str], tell: Callable[[Path], object]
+) -> list[Path]:
     excluded = exclude.resolve()
-    return sorted(
-        path
-        for path in paths
-        if path.suffix.lower() in suffixes and path.is_file() and excluded not in path.resolve().parents
-    )
+    found = []
+    for path in paths:
+        tell(path)
+        if path.suffix.lower() in suffixes and path.is_file() and excluded not in path.resolve().parents:
+            found.append(path)
+    return sorted(found)
 
 
 def distinct_names(images: Sequence[Path]) -> list[str]:

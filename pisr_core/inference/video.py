@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 
 from pisr_core.errors import DataError, OutputError
 from pisr_core.runtime.atomic import written_whole
-from pisr_core.runtime.pipeline import worker_pool
+from pisr_core.runtime.patience import worker_pool
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg writes of broken films to stderr; we do it once
 

@@ -24,7 +24,8 @@ from pisr_core.metrics.overlaps import Overlaps, segment_overlaps
 from pisr_core.metrics.result import EvaluationResult
 from pisr_core.metrics.scores import Scores
 from pisr_core.runtime.devices.allocation import keep_freed_memory
-from pisr_core.runtime.pipeline import mapped_ahead, worker_pool
+from pisr_core.runtime.patience import PATIENCE, worker_pool
+from pisr_core.runtime.pipeline import mapped_ahead
 from pisr_core.structures import PanopticSegmentation
 
 log = logging.getLogger(__name__)
@@ -74,11 +75,15 @@ def evaluate_files(
     def read(position: int) -> tuple[_Map, _Map]:
         return _read(predictions, position, predicted_pngs), _read(truths, position, truth_pngs)
 
+    def name(position: int) -> str:
+        return f"{annotations_json}: the PNGs of {truths.images.file_names[position]}"
+
     scores = Scores(truths.categories, instances, official_instances, semantic)
     positions = truths.annotations.positions()
     wrong_areas = 0
     with worker_pool(os.cpu_count() or 1) as pool:  # decoding does not hold Python's lock
-        pairs = zip(positions, mapped_ahead(read, positions, pool, IMAGES_AHEAD), strict=True)
+        maps = mapped_ahead(read, positions, pool, IMAGES_AHEAD, patience=PATIENCE, name=name)
+        pairs = zip(positions, maps, strict=True)
         for done, (position, (predicted, annotated)) in enumerate(pairs, start=1):
             image = truths.images[position]
             overlaps = _overlaps(predicted, annotated)

@@ -1,5 +1,6 @@
 import json
 import threading
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -10,10 +11,12 @@ from PIL import Image
 from pisr_core.data.coco.files import read_panoptic_json, read_segmentation, rgb_to_id
 from pisr_core.data.pictures.image_tensors import read_image
 from pisr_core.errors import DataError
+from pisr_core.inference import inputs
 from pisr_core.inference.fast_model import FastModel
 from pisr_core.inference.mode import inference
 from pisr_core.inference.predict import find_images, predict, predict_sample
 from pisr_core.inference.video import Video, written_video
+from pisr_core.runtime import patience
 from pisr_core.structures import Sample
 
 CPU = torch.device("cpu")
@@ -63,6 +66,23 @@ def test_good_images_are_written_and_bad_ones_reported(tmp_path, tiny_model, pho
     assert sorted(path.name for path in out.iterdir()) == ["overlay", "panoptic", "panoptic.json"]
     assert len(list((out / "overlay").iterdir())) == len(list((out / "panoptic").iterdir())) == 3
     assert sorted(photos.rglob("*")) == before
+
+
+@pytest.mark.parametrize("step", ["read_image", "image_size"])
+def test_a_file_that_hangs_ends_prediction_in_one_message(tmp_path, tiny_model, photos, monkeypatch, step):
+    """Whether its header is read or all of it."""
+    over, read = threading.Event(), getattr(inputs, step)
+
+    def hanging(path, **options):
+        return over.wait() if path.name == "b.PNG" else read(path, **options)
+
+    monkeypatch.setattr(inputs, step, hanging)
+    monkeypatch.setattr(patience, "SECONDS_TO_END", 0.1)
+    limited = replace(tiny_model.config, data=replace(tiny_model.config.data, timeout=1))
+    monkeypatch.setattr(tiny_model, "config", limited)
+    with pytest.raises(DataError, match=r"b.PNG: not read after 1 s: .*data.timeout"):
+        predict(tiny_model, [str(photos)], tmp_path / "out", CPU)
+    over.set()
 
 
 def test_an_input_comes_once_and_results_are_not_inputs(photos):

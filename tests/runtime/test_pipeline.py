@@ -4,7 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pisr_core.runtime.pipeline import mapped_ahead, read_ahead, worker_pool
+from pisr_core.runtime.patience import worker_pool
+from pisr_core.runtime.pipeline import mapped_ahead, read_ahead
 
 
 def test_results_are_in_order_whatever_the_time_they_take():

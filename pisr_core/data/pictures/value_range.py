@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,14 +19,19 @@ MOST_IMAGES = 32
 """So many are looked at, spread over the set; of 8-bit ones only the header."""
 
 
-def find_value_range(paths: Sequence[Path]) -> ValueRange:
+def find_value_range(paths: Sequence[Path], tell: Callable[[Path], object] = str) -> ValueRange:
     """The stored values that shall become 0 and 255, which is logged; () where no image has more than 8 bits.
 
     Args:
         paths: the images; what cannot be read is passed over.
+        tell: hears of each before it is looked at.
     """
     looked_at = spread_over(paths, MOST_IMAGES)
-    limits = [found for path in looked_at if (found := _limits(path)) is not None]
+    limits = []
+    for path in looked_at:
+        tell(path)
+        found = _limits(path)
+        limits += [] if found is None else [found]
     if not limits:
         return ()
     lows, highs, whole = zip(*limits, strict=True)
@@ -42,9 +47,9 @@ def find_value_range(paths: Sequence[Path]) -> ValueRange:
     return low, high
 
 
-def with_value_range(config: DataConfig, paths: Sequence[Path]) -> DataConfig:
+def with_value_range(config: DataConfig, paths: Sequence[Path], tell: Callable[[Path], object] = str) -> DataConfig:
     """The settings with the range that some images use, if they say none, as those of a model trained on 8 bits."""
-    return config if config.value_range else replace(config, value_range=find_value_range(paths))
+    return config if config.value_range else replace(config, value_range=find_value_range(paths, tell))
 
 
 def _limits(path: Path) -> tuple[float, float, bool] | None:

@@ -20,7 +20,9 @@ def keep_freed_memory() -> None:
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-    for size in LARGEST_KEPT if mallopt is not None else ():
+    if mallopt is None:
+        return
+    for size in LARGEST_KEPT:
         # The second setting alone would do harm: it ends the adjusting that glibc does by itself.
         if mallopt(M_MMAP_THRESHOLD, size):
             mallopt(M_TRIM_THRESHOLD, size)

@@ -39,17 +39,14 @@ def parallel_map(
     Args:
         function: can be pickled, as can items and results.
         items: what it gets, one by one.
-        workers: processes, 0 for one a core; with 1 all is done in this one.
+        workers: processes, 0 for one a core; with 1 all is done in a thread of this one.
         name: of an item, for messages.
 
     Raises:
         DataError: a process died, or is stuck.
     """
     count = min(bounded(workers or available_cores(), SETTING), len(items))
-    if count <= 1:
-        yield from map(function, items)
-        return
-    size = max(1, min(16, len(items) // (4 * count)))
+    size = max(1, min(16, len(items) // (4 * count))) if count > 1 else 1
     tasks = [items[first : first + size] for first in range(0, len(items), size)]
-    with Workers(Work(tasks, function, list), count, SETTING, name) as processes:
+    with Workers(Work(tasks, function, list), count if count > 1 else 0, SETTING, name) as processes:
         yield from chain.from_iterable(processes.results())

@@ -13,13 +13,14 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import cv2
 
 from pisr_core.errors import DataError
 from pisr_core.runtime.devices.allocation import keep_freed_memory
+from pisr_core.runtime.patience import PATIENCE, HangingError, waited_for, worker_pool
 from pisr_core.runtime.processes.messages import Message, packed, receive, send
 from pisr_core.runtime.processes.parents import end_with
 
@@ -34,9 +35,6 @@ FILES_LEFT = 16
 """Which this process may open beside what its workers take."""
 
 FILES_A_WORKER = 3
-
-PATIENCE = 30
-"""Seconds that a file may take to be read."""
 
 SECONDS_TO_END = 5
 """That a killed process gets, for one that waits for a dead disk may not end at all."""
@@ -144,11 +142,10 @@ class Workers(Generic[Result]):
             DataError: a process died, or is stuck.
             Exception: what the work raised, with the traceback in its process as a note.
         """
-        for number in range(len(self.work.tasks)):
-            if self._running:
-                yield self._received(self._running[number % len(self._running)], self.work.tasks[number])
-            else:
-                yield self.work.result(number)
+        if not self._running:
+            yield from self._results_of_a_thread()
+        for number in range(len(self.work.tasks) if self._running else 0):
+            yield self._received(self._running[number % len(self._running)], self.work.tasks[number])
 
     def _start(self) -> None:
         room = _open_files_left() // FILES_A_WORKER
@@ -164,6 +161,19 @@ class Workers(Generic[Result]):
         for rank, worker in enumerate(self._running):
             worker.share(rank, started)
 
+    def _results_of_a_thread(self) -> Iterator[Result]:
+        """In this process, one after another as they are asked for."""
+        told = [0]
+        with worker_pool(1) as pool:
+            for number in range(len(self.work.tasks)):
+                told[0], task = 0, self.work.tasks[number]
+                done = pool.submit(self.work.result, number, partial(told.__setitem__, 0))
+                at = partial(self._name_of, task, told)
+                yield waited_for(done, self.patience, at, self.longer)
+
+    def _name_of(self, task: Sequence[Any], position: list[int]) -> str:
+        return self.name(task[position[0]])
+
     def _received(self, worker: _Worker, task: Sequence[Any]) -> Result:
         at = task[0]
         try:
@@ -175,10 +185,7 @@ class Workers(Generic[Result]):
         except EOFError:
             raise self._death(worker, at) from None
         except TimeoutError:
-            raise DataError(
-                f"{self.name(at)}: not read after {self.patience} s: its disk, network or file system hangs. "
-                f"See to that{self.longer and ', or wait longer: ' + self.longer}."
-            ) from None
+            raise HangingError(self.name(at), self.patience, self.longer) from None
         if isinstance(message, _Failed):
             raise message.error
         return message
