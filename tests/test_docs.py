@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from typer.main import get_command
 
+import pisr_core
 from pisr_cli.app import app, main
 from pisr_core import data, models, presets, relations
 from pisr_core.data.scenes import SCENE_CATEGORIES
@@ -192,6 +193,15 @@ def test_every_command_has_an_example_and_json():
     for name, command in found.items():
         assert f"Example: {name}" in command.help, name
         assert any("--json" in parameter.opts for parameter in command.params), name
+
+
+def test_every_page_is_on_the_site_and_every_public_name_in_its_reference():
+    site = (ROOT / "mkdocs.yml").read_text()
+    for page in (*(ROOT / "docs").glob("*.md"), NOTEBOOK):
+        assert f": {page.name}\n" in site, page.name
+    reference = (ROOT / "docs" / "api.md").read_text()
+    for name in pisr_core.__all__:
+        assert re.search(rf"^::: pisr_core\.[\w.]+\.{name}$", reference, flags=re.MULTILINE), name
 
 
 def test_links_lead_somewhere():

@@ -20,13 +20,16 @@ MOST_ROWS = 30
 LONGEST_SIDE = 1024
 """Of the picture, pixels."""
 
+COLUMNS = ("class", "kind", "score", "pixels", "of the image", "x, y, width, height")
+
 STYLE = """
 .pisr { font: 14px/1.5 system-ui, sans-serif; }
-.pisr img { max-width: 100%; height: auto; display: block; }
+.pisr img { min-width: min(100%, 20rem); max-width: 100%; height: auto; display: block; }
+.pisr .segments { overflow-x: auto; }
 .pisr .legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; margin: .5rem 0; }
 .pisr i { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin-right: .45em; }
 .pisr table { border-collapse: collapse; margin: 0; }
-.pisr th, .pisr td { text-align: right; padding: .1rem .7rem; font-variant-numeric: tabular-nums; }
+.pisr th, .pisr td { text-align: right; padding: .1rem .7rem; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .pisr th:first-child, .pisr td:first-child { text-align: left; }
 """
 
@@ -56,11 +59,11 @@ def notebook_html(
     rows = "".join(_row(segments[place], colors[place], panoptic.ids.size) for place in order[:MOST_ROWS])
     left_out = len(order) - MOST_ROWS
     more = f"<div>and {left_out} smaller segments</div>" if left_out > 0 else ""
+    head = "".join(f"<th>{name}</th>" for name in COLUMNS)
     return (
         f'<div class="pisr"><style>{STYLE}</style><img src="data:image/jpeg;base64,{image}" alt="panoptic map">'
-        f'<div class="legend">{legend}</div><table><thead><tr><th>class</th><th>kind</th><th>score</th>'
-        f"<th>pixels</th><th>of the image</th><th>x, y, width, height</th></tr></thead><tbody>{rows}</tbody></table>"
-        f"{more}</div>"
+        f'<div class="legend">{legend}</div><div class="segments">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{more}</div>"
     )
 
 

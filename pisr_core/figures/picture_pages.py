@@ -75,7 +75,7 @@ class PicturePage:
         name = re.sub(r"[^\w.-]+", "-", "-".join(filter(None, (self._image, suffix))))
         path = self.out / folder / f"{name}.png"
         draw(path, title)
-        self._page.picture_file(path, title)
+        self._page.picture_link(path.relative_to(self.out).as_posix(), title)
         self.report.pictures.append(path)
 
     def write(self) -> PictureReport:

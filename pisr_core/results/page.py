@@ -1,4 +1,4 @@
-"""One HTML file that holds everything it shows: text, tables and pictures."""
+"""One HTML file that holds what it shows: text, tables and pictures, or links to these."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from jaxtyping import UInt8
@@ -16,19 +17,26 @@ from pisr_core.results.table import Cell
 from pisr_core.runtime.atomic import written_whole
 
 STYLE = """
-:root { --ink: #1f2328; --soft: #667085; --line: #e6e8ec; --accent: #0b6e99; }
+:root { color-scheme: light dark; --ink: #1f2328; --soft: #667085; --line: #e6e8ec; --accent: #0b6e99; --ground: #fff;
+  --head: #f5f6f8; --bar: #0b6e9926; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e3e6ea; --soft: #9aa4b2; --line: #30363d; --accent: #58b4d9;
+  --ground: #16191d; --head: #20252b; --bar: #58b4d940; } }
 * { box-sizing: border-box; }
-body { font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; color: var(--ink); background: #fff;
-  max-width: 1200px; margin: 2.5rem auto; padding: 0 1.5rem; }
+body { font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; color: var(--ink); background: var(--ground);
+  max-width: 1200px; margin: 2.5rem auto; padding: 0 1.5rem; overflow-wrap: anywhere; }
 h1 { font-size: 1.7rem; margin: 0 0 1rem; } h2 { font-size: 1.2rem; margin: 2.6rem 0 .6rem; }
 p { max-width: 80ch; color: var(--soft); margin: .4rem 0; }
-table { border-collapse: collapse; margin: 1rem 0; }
+table { border-collapse: separate; border-spacing: 0; }
+.table { margin: 1rem 0; max-height: 80vh; overflow: auto; width: fit-content; max-width: 100%; }
 th, td { padding: .28rem .8rem; text-align: right; font-variant-numeric: tabular-nums;
   border-bottom: 1px solid var(--line); white-space: nowrap; }
-th { background: #f5f6f8; font-weight: 600; position: sticky; top: 0; }
-th:first-child, td:first-child, td.text { text-align: left; } tbody tr:hover { background: #fafbfc; }
+th { background: var(--head); font-weight: 600; position: sticky; top: 0; z-index: 1; }
+th:first-child, td:first-child, td.text { text-align: left; }
+th:first-child, td:first-child { position: sticky; left: 0; }
+td:first-child { background: var(--ground); } th:first-child { z-index: 2; }
+tbody tr:hover td { background-color: var(--head); }
 table.sortable th { cursor: pointer; } table.sortable th:hover { color: var(--accent); }
-td.bar { background: linear-gradient(#0b6e9926 0 0) left / var(--share) 76% no-repeat; background-position-y: center; }
+td.bar { background: linear-gradient(var(--bar) 0 0) left / var(--share) 76% no-repeat; background-position-y: center; }
 tr.strong td { font-weight: 700; color: var(--accent); }
 .cards { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1.2rem 0; }
 .card { border: 1px solid var(--line); border-radius: 8px; padding: .7rem 1.1rem; min-width: 6.2rem; }
@@ -36,9 +44,16 @@ tr.strong td { font-weight: 700; color: var(--accent); }
 .card span { color: var(--soft); font-size: .85rem; } .card:first-child b { color: var(--accent); }
 figure { margin: 1rem 0; } figcaption { color: var(--soft); font-size: .85rem; margin-top: .2rem; }
 img { max-width: 100%; border-radius: 4px; display: block; }
-.row { display: grid; gap: .8rem; margin: .4rem 0 1.6rem; } .row figure { margin: 0; } .row img { width: 100%; }
+.row { display: grid; gap: .8rem; margin: .4rem 0 1.6rem; grid-template-columns: repeat(var(--columns), 1fr); }
+.row figure { margin: 0; } .row img { width: 100%; }
 h3 { font-size: .95rem; font-weight: 600; margin: 1.2rem 0 .2rem; }
+@media (max-width: 700px) {
+  body { margin: 1.2rem auto; padding: 0 .9rem; } th, td { padding: .28rem .5rem; }
+  td:first-child { max-width: 45vw; overflow: hidden; text-overflow: ellipsis; }
+  .row { grid-template-columns: repeat(min(var(--columns), 2), 1fr); gap: .4rem; } .card { flex: 1; }
+}
 """
+"""Light or dark as the browser is; wide and long tables scroll by themselves, their heads and names stay."""
 
 SORTING = """
 for (const head of document.querySelectorAll("table.sortable th")) head.onclick = () => {
@@ -102,7 +117,8 @@ class Page:
             cells = "".join(_cell(cell, name in bars) for name, cell in zip(columns, row, strict=True))
             lines.append(f'<tr class="strong">{cells}</tr>' if index in strong else f"<tr>{cells}</tr>")
         opening = '<table class="sortable">' if sortable else "<table>"
-        self._parts.append(f"{opening}<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>")
+        body = f"{opening}<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+        self._parts.append(f'<div class="table">{body}</div>')
 
     def picture(self, pixels: UInt8[np.ndarray, "H W 3"], caption: str = "", lossless: bool = False) -> None:
         """Adds an RGB picture, as JPEG unless it must be exact."""
@@ -111,19 +127,25 @@ class Page:
     def pictures(self, title: str, pictures: Mapping[str, UInt8[np.ndarray, "H W 3"]]) -> None:
         """Adds RGB pictures side by side, by their captions."""
         figures = "".join(_picture(pixels, caption) for caption, pixels in pictures.items())
-        columns = f"grid-template-columns: repeat({len(pictures)}, 1fr)"
+        columns = f"--columns: {len(pictures)}"
         self._parts.append(f'<h3>{escape(title)}</h3><div class="row" style="{columns}">{figures}</div>')
 
     def picture_file(self, path: Path, caption: str = "") -> None:
         """Adds a PNG, JPEG or SVG file as it is, for example a plot."""
         kind = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".svg": "svg+xml"}[path.suffix.lower()]
-        self._parts.append(_figure(kind, path.read_bytes(), caption))
+        self._parts.append(_figure(_embedded(kind, path.read_bytes()), caption))
+
+    def picture_link(self, path: str, caption: str = "") -> None:
+        """Adds a picture that stays a file of its own, for pages of thousands; `path` is relative to the page."""
+        self._parts.append(_figure(quote(path), caption))
 
     def write(self, path: Path) -> None:
         """Writes the page, whole or not at all."""
         script = f"\n<script>{SORTING}</script>" if self._sortable else ""
         document = (
-            f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(self.title)}</title>'
+            f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f"<title>{escape(self.title)}</title>"
             f"<style>{STYLE}</style></head>\n<body><h1>{escape(self.title)}</h1>\n"
             + "\n".join(self._parts)
             + f"{script}\n</body></html>\n"
@@ -136,13 +158,16 @@ def _picture(pixels: UInt8[np.ndarray, "H W 3"], caption: str, lossless: bool = 
     kind = "png" if lossless else "jpeg"
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format=kind, quality=88)
-    return _figure(kind, buffer.getvalue(), caption)
+    return _figure(_embedded(kind, buffer.getvalue()), caption)
 
 
-def _figure(kind: str, content: bytes, caption: str) -> str:
-    source = f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+def _embedded(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _figure(source: str, caption: str) -> str:
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f'<figure><img src="{source}" alt="{escape(caption)}">{below}</figure>'
+    return f'<figure><img src="{source}" alt="{escape(caption)}" loading="lazy">{below}</figure>'
 
 
 def _cell(cell: Cell, bar: bool) -> str:

@@ -60,6 +60,17 @@ def test_a_page_escapes_text_and_holds_its_pictures(tmp_path):
     assert text.count('src="data:image/jpeg;base64,') == 1 and "grey &amp; small" in text
 
 
+def test_a_page_suits_phones_and_links_to_pictures_of_their_own(tmp_path):
+    page = Page("many")
+    page.table(("class", "PQ"), [("road", 1.0)])
+    page.picture_link("a b/x%.png", "one")
+    page.write(tmp_path / "p.html")
+    text = (tmp_path / "p.html").read_text(encoding="utf-8")
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in text
+    assert "prefers-color-scheme: dark" in text and '<div class="table"><table>' in text
+    assert '<img src="a%20b/x%25.png" alt="one" loading="lazy">' in text and "base64" not in text
+
+
 def test_a_column_of_numbers_holds_nothing_else(tmp_path):
     path = tmp_path / "r.csv"
     path.write_text("name,pq\na,1.5\nb,\n")
