@@ -245,6 +245,7 @@ def _as_json(subject: _Subject, cost: ModelCost, speed: Speed | None) -> dict[st
         "checkpoint": None if subject.checkpoint is None else str(subject.checkpoint),
         "size": cost.size,
         "parameters": cost.parameters,
+        "base_parameters": cost.base_parameters,
         **_count_as_json(cost.operations),
         "uncounted_elements": dict(cost.operations.uncounted),
         "fused": None if cost.fused is None else _count_as_json(cost.fused),
@@ -263,10 +264,15 @@ def _count_as_json(count: OperationCount) -> dict[str, Any]:
 def _show(rows: list[_Row]) -> None:
     for subject, cost, _ in rows:
         results.print(_parts_table(subject, cost))
-        results.print(f"{cost.parameters / 1e6:.1f} M parameters", soft_wrap=True)
+        results.print(_parameters(cost), soft_wrap=True)
         results.print(f"not counted, 10⁶ output elements: {_uncounted(cost)}\n", soft_wrap=True)
     _show_operations(rows)
     _show_speed(rows)
+
+
+def _parameters(cost: ModelCost) -> str:
+    base = "" if cost.base_parameters is None else f", {cost.base_parameters / 1e6:.1f} M of them its base's"
+    return f"{cost.parameters / 1e6:.1f} M parameters{base}"
 
 
 def _show_operations(rows: list[_Row]) -> None:

@@ -42,9 +42,9 @@ def list_weights(as_json: Annotated[bool, typer.Option("--json", help="Print JSO
     if as_json:
         print_json([{"name": name, **asdict(source)} for name, source in SOURCES.items()])
         return
-    table = text_table("Public weights", ("name", "what"))
+    table = text_table("Public weights", ("name", "what", "preset"))
     for name, source in SOURCES.items():
-        table.add_row(name, source.description)
+        table.add_row(name, source.description, source.preset or "–")
     results.print(table)
 
 
@@ -94,7 +94,7 @@ def download(
     say(f"{name}: {path}")
     if source is None or source.use == "predict":
         say(f"next: pisr predict photo.jpg --checkpoint {name} --out predictions")
-    else:
+    if source is not None and source.preset:
         say(f"next: pisr train --preset {source.preset} --weights {name}")
 
 

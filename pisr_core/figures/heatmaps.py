@@ -65,6 +65,7 @@ def gather_maps(model: PanopticModel, sample: Sample, device: torch.device) -> I
             initial=None if output.initial is None else model.network.stage_maps(output.initial),
             weights=weights,
             signals=signals,
+            stride=model.network.stride,
         )
 
 

@@ -16,6 +16,7 @@ from pisr_core.config import Config, check
 from pisr_core.errors import ConfigError, ExportError
 from pisr_core.models.class_weights import class_weights
 from pisr_core.models.exportable import ExportableNetwork
+from pisr_core.models.resizing import STRIDE
 from pisr_core.models.stage_maps import StageMaps
 from pisr_core.models.views import View
 from pisr_core.relations import Relation
@@ -127,6 +128,11 @@ class TwoStageModel(PanopticModel):
     def network(self) -> TwoStageModel:
         """Itself."""
         return self
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the padded images to a cell of F and of the predictions."""
+        return STRIDE
 
     def freeze(self, what: str | Sequence[str]) -> None:
         """Has training leave parts as they are, norms' statistics and dropout too.

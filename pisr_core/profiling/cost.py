@@ -29,6 +29,7 @@ class ModelCost:
         operations: of the forward pass; PISR's attention in the literal order, which Table 4 counts.
         fused: the same in the order that never builds F_sp; `None` where there is no such order.
         base: of the same model without its relation; `None` for a base model.
+        base_parameters: likewise.
     """
 
     size: tuple[int, int]
@@ -36,6 +37,7 @@ class ModelCost:
     operations: OperationCount
     fused: OperationCount | None = None
     base: OperationCount | None = None
+    base_parameters: int | None = None
 
     @property
     def added(self) -> float | None:
@@ -53,13 +55,19 @@ def model_cost(config: Config, categories: Sequence[Category], size: tuple[int, 
     """
     model = _build(config, categories, torch.device("meta"))
     relation = config.relation.name
+    base = replace(config, relation=replace(config.relation, name="none"))
     return ModelCost(
         size=padded_size(size or usual_size(config), model.size_divisor),
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=_parameters(model),
         operations=config_operations(config, categories, size, fused=False),
         fused=config_operations(config, categories, size, fused=True) if relation == "pisr" else None,
         base=config_operations(config, categories, size, name="none") if relation != "none" else None,
+        base_parameters=_parameters(_build(base, categories, torch.device("meta"))) if relation != "none" else None,
     )
+
+
+def _parameters(model: PanopticModel) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def config_operations(

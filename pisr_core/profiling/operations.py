@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,9 +122,33 @@ def count_operations(model: nn.Module, images: Shaped[Tensor, "b 3 H W"]) -> Ope
     overloads = {getattr(packet, name): weight for packet, weight in OTHERS.items() for name in packet.overloads()}
     counter = FlopCounterMode(display=False, custom_mapping=OTHERS | overloads)
     unweighed = _Unweighed(counter.flop_registry.keys())
-    with inference(model), unweighed, counter:
+    with inference(model), unweighed, counter, _apart_from_the_backbone(model, counter):
         model(images)
     return OperationCount(_by_part(counter.get_flop_counts(), model), dict(unweighed.elements.most_common()))
+
+
+@contextmanager
+def _apart_from_the_backbone(model: nn.Module, counter: FlopCounterMode) -> Iterator[None]:
+    """Has parts that a model calls while its backbone runs (EoMT predicts between blocks) count as themselves alone."""
+    backbone, active = f"{type(model).__name__}.backbone", counter.mod_tracker.parents
+    interrupted: list[bool] = []
+
+    def enter(*_: Any) -> None:
+        interrupted.append(backbone in active)
+        active.discard(backbone)
+
+    def leave(*_: Any) -> None:
+        if interrupted.pop():
+            active.add(backbone)
+
+    parts = [part for name, part in model.named_children() if name != "backbone"]
+    handles = [part.register_forward_pre_hook(enter) for part in parts]
+    handles += [part.register_forward_hook(leave) for part in parts]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _by_part(counts: Mapping[str, Mapping[Any, int]], model: nn.Module) -> dict[str, Operations]:

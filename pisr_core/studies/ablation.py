@@ -17,7 +17,7 @@ from pisr_core.config import Config
 from pisr_core.data.loading import evaluation_loader
 from pisr_core.errors import ConfigError, DataError
 from pisr_core.evaluation.evaluate import check_classes
-from pisr_core.inference.load import load_model
+from pisr_core.inference.load import build_trained
 from pisr_core.inference.mode import inference
 from pisr_core.metrics.scores import Scores
 from pisr_core.models import MODELS, TwoStageModel
@@ -26,7 +26,7 @@ from pisr_core.results.statistics import Summary, summarize
 from pisr_core.results.table import Cell, ResultsTable
 from pisr_core.structures import PanopticDataset
 from pisr_core.studies.study import Study, Variant
-from pisr_core.weights.find import find_weights
+from pisr_core.weights.find import find_weights, load_checkpoint
 from pisr_core.weights.hub.fetching import SAFETENSORS
 
 COLUMNS = (
@@ -189,7 +189,8 @@ def ablate(
         raise DataError(f"{path}: is no table of `pisr ablate-k`. Choose another --out.")
     wanted: list[dict[str, Cell]] = []
     for subject in subjects:
-        model = load_model(subject.path, device)
+        # A base model hears below that it has no K, even where nothing says what its things are.
+        model = build_trained(load_checkpoint(subject.path, to_predict=False), str(subject.path), device)
         trained_k = check_ks(model, subject.ks)
         images = split(model.config)
         weights = _fingerprint(subject.path)

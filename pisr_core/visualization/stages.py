@@ -25,6 +25,7 @@ class ImageMaps:
         initial: the stage before the relation, `None` for a base model.
         weights: ω of each category, `None` where the relation has none.
         signals: F_sp of each category, `None` for relations other than PISR.
+        stride: pixels of the network's input to a cell of the maps.
     """
 
     image: UInt8[np.ndarray, "H W 3"]
@@ -34,6 +35,7 @@ class ImageMaps:
     initial: StageMaps | None = None
     weights: Float[Tensor, " m"] | None = None
     signals: Float[Tensor, "m h w"] | None = None
+    stride: int = STRIDE
 
     @property
     def encoded(self) -> StageMaps:
@@ -43,9 +45,9 @@ class ImageMaps:
     def at_image_size(self, grid: Float[Tensor, "h w"]) -> Float[np.ndarray, "H W"]:
         """One map of the grid, upsampled bilinearly to the image."""
         size = (self.image.shape[0], self.image.shape[1])
-        return to_output_size(grid[None].float(), self.input_size, size)[0].cpu().numpy()
+        return to_output_size(grid[None].float(), self.input_size, size, self.stride)[0].cpu().numpy()
 
     def at_image_points(self, cells: Int[Tensor, "p 2"]) -> Float[np.ndarray, "p 2"]:
         """(y, x) in pixels of the image of the middles of the grid's cells."""
         scale = np.array(self.image.shape[:2], np.float32) / np.array(self.input_size, np.float32)
-        return (cells.cpu().numpy().astype(np.float32) + 0.5) * STRIDE * scale - 0.5
+        return (cells.cpu().numpy().astype(np.float32) + 0.5) * self.stride * scale - 0.5

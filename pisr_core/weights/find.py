@@ -126,7 +126,7 @@ def load_checkpoint(
     Args:
         name: see `find_weights`.
         categories: see `read_categories`; for models of the hub that do not say what is a thing.
-        to_predict: refuse weights that can only start a training.
+        to_predict: refuse weights that can only start a training, and classes of which nothing says what is a thing.
         base: of a file that holds only the difference to other weights: these, see `find_weights`.
 
     Raises:
@@ -142,9 +142,9 @@ def load_checkpoint(
     classes = read_categories(categories) if categories else None
     base_folder = found.base if base is None else find_weights(base).path
     if found.path.is_dir():
-        return _named(found, read_hub_folder(found.path, classes, base_folder))
+        return _named(found, read_hub_folder(found.path, classes, base_folder, to_predict))
     if _is_of_eomts_authors(path):
-        return read_eomt_file(path, classes, base_folder)
+        return read_eomt_file(path, classes, base_folder, to_predict)
     return read_checkpoint(path)  # which says what it is instead
 
 

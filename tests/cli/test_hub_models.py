@@ -61,6 +61,18 @@ def test_a_name_of_the_hub_predicts_evaluates_and_imports_as_its_folder_does(pis
     assert code == 0 and json.loads(out)["models"][0]["checkpoint"] == "tiny/eomt"
 
 
+def test_a_base_has_no_k_to_vary_whatever_it_says_of_its_classes(pisr, place):
+    code, _, err = pisr("ablate-k", "--checkpoint", "local", "--device", "cpu")
+    assert code == 2 and "reads no instances" in err
+
+
+def test_public_models_are_listed_with_the_preset_that_starts_from_them(pisr, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    code, out, _ = pisr("weights", "list")
+    line = next(line for line in out.splitlines() if "mask2former-swint-coco" in line)
+    assert code == 0 and "coco-mask2former-swint" in line.split("PQ")[1]
+
+
 def test_fetched_once_it_needs_no_network(pisr, place, published, hub, monkeypatch):
     hub.add("tiny/eomt", published)
     code, out, err = pisr("weights", "download", "tiny/eomt", "--json")
@@ -79,7 +91,7 @@ def test_fetched_once_it_needs_no_network(pisr, place, published, hub, monkeypat
         ("no/such", "no such file or folder here, and no such model on"),
         ("tiny/unfinished", "has no preprocessor_config.json"),
         ("tiny/other", "describes a 'bert'"),
-        ("tiny/two-sizes", "transformers cannot read it"),
+        ("tiny/two-sizes", "by the config (image_size and patch_size)"),
         ("tiny/empty", "has neither model.safetensors nor pytorch_model.bin"),
     ],
 )

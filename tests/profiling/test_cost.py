@@ -78,6 +78,13 @@ def test_parameters_are_those_of_the_public_model():
     assert millions == pytest.approx(45.0, abs=0.05)  # frozen norms hold none, although they are counted like others
 
 
+def test_the_bases_parameters_are_those_of_its_preset():
+    with_pisr, base = (
+        model_cost(load(name), SCENE_CATEGORIES) for name in ("scenes-pdl-r18", "scenes-pdl-r18-baseline")
+    )
+    assert with_pisr.base_parameters == base.parameters < with_pisr.parameters and base.base_parameters is None
+
+
 def test_panoptic_fpn_is_counted_with_all_the_detections_that_it_may_have():
     few, many = (
         config_operations(load("custom-pfpn-r18", [*SMALL_FPN, f"fpn.detections={most}"]), SCENE_CATEGORIES, (64, 64))

@@ -72,6 +72,27 @@ def test_pooling_counts_its_input_and_parts_may_be_missing():
     assert count.all == Operations(0, 3 * 4 * 5) and set(count.parts) == {"initial heads"}
 
 
+class Predicting(nn.Module):
+    """A backbone that has the heads predict between its blocks."""
+
+    def __init__(self, between):
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Conv2d(3, 3, 1) for _ in range(2))
+        self.between = between
+
+    def forward(self, images):
+        return self.blocks[1](self.between(self.blocks[0](images)))
+
+
+def test_what_the_heads_do_within_the_backbone_is_theirs_alone():
+    network = nn.Module()
+    network.initial_heads = nn.Conv2d(3, 3, 3, padding=1)
+    network.backbone = Predicting(lambda maps: network.initial_heads(maps))
+    network.forward = lambda images: network.initial_heads(network.backbone(images))
+    count = count_operations(network.requires_grad_(False), torch.rand(1, 3, 4, 5))
+    assert count.parts == {"backbone": Operations(2 * 3 * 3 * 20), "initial heads": Operations(2 * 3 * 3 * 9 * 20)}
+
+
 @pytest.mark.parametrize("relation", ["none", "ocr", "pisr"])
 def test_the_meta_device_counts_what_the_cpu_does_and_torch_agrees(relation):
     config = load("scenes-pdl-r18", ["backbone.pretrained=false", f"relation.name={relation}"])

@@ -1,4 +1,6 @@
-"""Tiny networks of `transformers` with random weights, and their image processors."""
+"""Tiny networks of `transformers` with random weights, their image processors, and ours that are built like them."""
+
+from dataclasses import replace
 
 from transformers import (
     DetrConfig,
@@ -16,6 +18,10 @@ from transformers import (
     ResNetConfig,
     SwinConfig,
 )
+
+from pisr_core.config import BackboneConfig, Config, LossConfig, RelationConfig
+from pisr_core.models import MODELS
+from pisr_core.structures import Category
 
 CLASSES, QUERIES, SIDE = 4, 7, 64
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
@@ -99,3 +105,23 @@ PROCESSORS = {
     "eomt": lambda: EomtImageProcessor(size={"shortest_edge": SIDE, "longest_edge": SIDE}, do_pad=True),
     "eomt_dinov3": lambda: EomtImageProcessor(size={"shortest_edge": SIDE, "longest_edge": SIDE}, do_pad=True),
 }
+
+CATEGORIES = [Category(index, f"class {index}", index % 2 == 0) for index in range(CLASSES)]
+ARCHITECTURES = {
+    "mask2former": "mask2former",
+    "maskformer": "hf_maskformer",
+    "eomt": "eomt",
+    "eomt_dinov3": "eomt",
+}
+
+
+def config_of(kind: str, relation: str = "pisr", **transformers) -> Config:
+    architecture = ARCHITECTURES[kind]
+    settings = MODELS[architecture].settings_of(TINY[kind]())
+    return Config(
+        architecture=architecture,
+        backbone=BackboneConfig(pretrained=False),
+        transformers=replace(settings, **({"masked_attention": ()} | transformers)),
+        relation=replace(RelationConfig(name=relation, channels=8, top_k=5)),
+        loss=LossConfig(gamma=0.5),
+    )

@@ -26,7 +26,7 @@ def folders(monkeypatch):
     """Stands for the reader of networks of `transformers`; notes what it was given."""
     given = []
 
-    def read(folder, categories, base):
+    def read(folder, categories, base, to_predict):
         given.append((folder, categories, base))
         return TINY
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,6 +19,8 @@ from pisr_core.models.exportable import (
 )
 from pisr_core.models.queries.merging import MergingRule
 from pisr_core.models.queries.structures import MaskOutput
+
+Enlarge = Callable[[Float[Tensor, "b q h w"]], Float[Tensor, "b q H W"]]
 
 QUERIES_AT_ONCE = 10
 """Queries whose masks exist at full size at once."""
@@ -39,30 +41,36 @@ class MaskNetwork(ExportableNetwork):
     def merge(self, raw: dict[str, Tensor]) -> PanopticMaps:
         """Pixels to queries."""
         return merge_queries(
-            raw["class_logits"], raw["mask_logits"], self.model.thing_ids, self.model.stride, self.model.merging_rule
+            raw["class_logits"], raw["mask_logits"], self.model.thing_ids, self.full_masks, self.model.merging_rule
         )
+
+    def full_masks(self, mask_logits: Float[Tensor, "b q h w"]) -> Float[Tensor, "b q H W"]:
+        """P(in the mask) at the images' size."""
+        return F.interpolate(
+            mask_logits, scale_factor=self.model.stride, mode="bilinear", align_corners=False
+        ).sigmoid()
 
 
 def merge_queries(
     class_logits: Float[Tensor, "b q c"],
     mask_logits: Float[Tensor, "b q h w"],
     thing_ids: Sequence[int],
-    scale: int,
+    enlarge: Enlarge,
     rule: MergingRule,
 ) -> PanopticMaps:
     """`merge_masks` on masks that it enlarges itself, a few queries at a time.
 
     Args:
         class_logits: of c = n + 1 classes, the last for no object.
-        mask_logits: on the stride-4 grid.
+        mask_logits: on the network's grid.
         thing_ids: positions of the thing classes.
-        scale: pixels to a cell.
-        rule: what becomes a segment; masks are not weighted.
+        enlarge: gives P(in the mask) at the images' size.
+        rule: what becomes a segment.
     """
     num_classes = class_logits.shape[2] - 1
     scores, classes = class_logits.softmax(dim=2).max(dim=2)
     confident = (classes != num_classes) & (scores > rule.object_mask_threshold)
-    owner, inside, whole = _owners(scores.where(confident, -1.0), mask_logits, scale)
+    owner, inside, whole = _owners(scores.where(confident, -1.0), mask_logits, enlarge, rule.weighted_masks)
     queries = scores.shape[1]
     won = count(owner.flatten(1), queries)
     kept = count(owner.where(inside, queries).flatten(1), queries + 1)[:, :-1] if rule.own_pixels else won
@@ -80,25 +88,29 @@ def merge_queries(
 
 
 def _owners(
-    scores: Float[Tensor, "b q"], mask_logits: Float[Tensor, "b q h w"], scale: int
+    scores: Float[Tensor, "b q"], mask_logits: Float[Tensor, "b q h w"], enlarge: Enlarge, weighted_masks: bool
 ) -> tuple[Int[Tensor, "b H W"], Bool[Tensor, "b H W"], Int[Tensor, "b q"]]:
     """Each pixel's query, that with the highest score · P(in the mask), and the queries' own masks.
 
     Returns:
         The query of each pixel; whether the pixel lies in that query's own mask; the pixels of each query's own mask.
     """
-    b, _, h, w = mask_logits.shape
-    best = mask_logits.new_full((b, scale * h, scale * w), -torch.inf)
-    owner, inside, whole = torch.zeros_like(best, dtype=torch.long), torch.zeros_like(best, dtype=torch.bool), []
-    for start in range(0, scores.shape[1], QUERIES_AT_ONCE):
-        part = slice(start, start + QUERIES_AT_ONCE)
-        logits = F.interpolate(mask_logits[:, part], scale_factor=scale, mode="bilinear", align_corners=False)
-        masks = logits.sigmoid()
-        own = masks >= 0.5
-        whole.append(own.sum(dim=(2, 3)))
-        value, position = (scores[:, part, None, None] * masks).max(dim=1)
+
+    def part(start: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        queries = slice(start, start + QUERIES_AT_ONCE)
+        masks = enlarge(mask_logits[:, queries])
+        weighted = scores[:, queries, None, None] * masks
+        own = (weighted if weighted_masks else masks) >= 0.5
+        value, position = weighted.max(dim=1)
+        return value, position + start, own.gather(1, position[:, None])[:, 0], own.sum(dim=(2, 3))
+
+    parts = map(part, range(0, scores.shape[1], QUERIES_AT_ONCE))
+    best, owner, inside, first = next(parts)
+    whole = [first]
+    for value, position, own, pixels in parts:
         higher = value > best
         best = torch.where(higher, value, best)
-        owner = torch.where(higher, position + start, owner)
-        inside = torch.where(higher, own.gather(1, position[:, None])[:, 0], inside)
+        owner = torch.where(higher, position, owner)
+        inside = torch.where(higher, own, inside)
+        whole.append(pixels)
     return owner, inside, torch.cat(whole, dim=1)

@@ -14,7 +14,7 @@ from pisr_core.models.queries.instances import mask_instances, query_maps
 from pisr_core.models.queries.merging import MergingRule, mask_panoptic, semantic_inference
 from pisr_core.models.queries.structures import MaskOutput, MaskPrediction, MaskTargets
 from pisr_core.models.queries.targets import MaskTargetGenerator
-from pisr_core.models.resizing import STRIDE, output_bands
+from pisr_core.models.resizing import output_bands
 from pisr_core.models.stage_maps import StageMaps
 from pisr_core.structures import PanopticResult, SemanticPrediction
 
@@ -33,11 +33,6 @@ class QueryModel(TwoStageModel):
 
     counted_by_segments = True
     final_heads: nn.Module | None
-
-    @property
-    def stride(self) -> int:
-        """Pixels to a cell of F."""
-        return STRIDE
 
     @property
     @abstractmethod

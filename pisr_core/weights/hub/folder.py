@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from pisr_core.models.queries.universal.model import UniversalSegmentation, quie
 from pisr_core.structures import Category
 from pisr_core.weights.files.checkpoint import Checkpoint
 from pisr_core.weights.files.damage import first_line
+from pisr_core.weights.fitting import shape_text
 from pisr_core.weights.hub.labels import categories_of_labels
 from pisr_core.weights.public.eomt import read_eomt_folder
 
@@ -40,7 +42,9 @@ BILINEAR = 2
 """Pillow's number."""
 
 
-def read_hub_folder(folder: Path, categories: Sequence[Category] | None = None, base: Path | None = None) -> Checkpoint:
+def read_hub_folder(
+    folder: Path, categories: Sequence[Category] | None = None, base: Path | None = None, to_predict: bool = True
+) -> Checkpoint:
     """The network of a folder as one of our checkpoints: a base model that predicts what `transformers` does.
 
     Nothing that the folder holds is executed.
@@ -50,6 +54,7 @@ def read_hub_folder(folder: Path, categories: Sequence[Category] | None = None, 
             `pytorch_model.bin` of EoMT's authors alone.
         categories: the classes, in the order of the network's outputs; else those that the folder's labels name.
         base: for EoMT's authors' files on DINOv3: the folder with the weights that the file holds the difference to.
+        to_predict: what is a thing must be known; else the names of the classes suffice.
 
     Raises:
         CheckpointError: a part is missing or broken, the network is of a kind that is not supported, or its classes
@@ -60,7 +65,7 @@ def read_hub_folder(folder: Path, categories: Sequence[Category] | None = None, 
             f"{folder}: no such folder. Name one with config.json, weights and preprocessor_config.json."
         )
     if not (folder / "config.json").is_file():
-        return read_eomt_folder(folder, categories, base)
+        return read_eomt_folder(folder, categories, base, to_predict)
     settings = _json(folder / "config.json")
     kind = settings.get("model_type")
     if kind not in ARCHITECTURES:
@@ -86,7 +91,7 @@ def read_hub_folder(folder: Path, categories: Sequence[Category] | None = None, 
         config = replace(config, data=replace(config.data, crop=(side, side)))
     return Checkpoint(
         config,
-        _classes(folder, network.config, categories),
+        _classes(folder, network.config, categories, to_predict),
         model_class.our_names(network.state_dict()),
         {"imported": folder.resolve().name, "source": model_class.kinds[kind]},
     )
@@ -111,14 +116,30 @@ def _load(folder: Path, class_name: str) -> Any:
     try:
         with quiet():
             network, found = getattr(transformers, class_name).from_pretrained(
-                folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
+                folder,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # which are then listed
+                dtype=torch.float32,
             )
+    except UnpicklingError as error:
+        raise CheckpointError(
+            f"{folder}: its pytorch_model.bin holds more than tensors, or is damaged; nothing in it was executed. "
+            "Download it again, or ask its authors for model.safetensors."
+        ) from error
     # What its readers, its strict settings and the backbone's library raise has no common class.
     except Exception as error:
         raise CheckpointError(
             f"{folder}: transformers cannot read it ({type(error).__name__}: {first_line(error)}). Nothing in it was "
             "executed; download it again, or save it with save_pretrained."
         ) from error
+    others = [each for each in found["mismatched_keys"] if each[0] not in _DERIVED]
+    if others:
+        name, in_file, by_config = min(others)
+        raise CheckpointError(
+            f"{folder}: its weights do not fit its config.json: {name} is {shape_text(in_file)} in the file and "
+            f"{shape_text(by_config)} by the config ({_hint(name)}). Correct config.json, or download both again."
+        )
     unfit = sorted({*found["missing_keys"], *found["unexpected_keys"]} - _DERIVED)
     if unfit:
         raise CheckpointError(
@@ -126,6 +147,13 @@ def _load(folder: Path, class_name: str) -> Any:
             f"{unfit[0]} first. Download it again."
         )
     return network
+
+
+def _hint(name: str) -> str:
+    """Which settings the shape of a tensor follows from."""
+    if name.startswith("class_predictor"):
+        return "id2label names as many classes as the head has rows, but for the last"
+    return "image_size and patch_size" if "position_embeddings" in name else "widths and numbers of layers and queries"
 
 
 _WEIGHTS = (
@@ -190,10 +218,12 @@ def _data(folder: Path, processor: Any, pads: bool) -> DataConfig:
     return replace(config, eval_short_side=size["shortest_edge"], eval_max_long_side=size.get("longest_edge", 0))
 
 
-def _classes(folder: Path, settings: Any, categories: Sequence[Category] | None) -> tuple[Category, ...]:
+def _classes(
+    folder: Path, settings: Any, categories: Sequence[Category] | None, to_predict: bool
+) -> tuple[Category, ...]:
     count = int(settings.num_labels)
     if categories is None:
-        return categories_of_labels(folder, [settings.id2label[index] for index in range(count)])
+        return categories_of_labels(folder, [settings.id2label[index] for index in range(count)], to_predict)
     if len(categories) != count:
         raise CheckpointError(f"{folder}: it knows {count} classes, but {len(categories)} categories are given.")
     return tuple(categories)

@@ -17,12 +17,13 @@ SAME_CLASSES = 0.8
 """Share of the labels that must begin with the word of a dataset's class at the same place: spellings differ."""
 
 
-def categories_of_labels(source: Path, labels: Sequence[str]) -> tuple[Category, ...]:
+def categories_of_labels(source: Path, labels: Sequence[str], to_predict: bool = True) -> tuple[Category, ...]:
     """The classes of the public dataset whose names the labels are, in the order of the labels.
 
     Args:
         source: named in messages.
         labels: of the network's outputs.
+        to_predict: what is a thing must be known; else names suffice.
 
     Raises:
         CheckpointError: they are those of no dataset that is known.
@@ -33,6 +34,8 @@ def categories_of_labels(source: Path, labels: Sequence[str]) -> tuple[Category,
         same = sum(word == _first_word(category.name) for word, category in zip(words, classes, strict=False))
         if len(classes) == len(labels) and same >= SAME_CLASSES * len(labels):
             return classes
+    if not to_predict:
+        return tuple(Category(index, label, isthing=True) for index, label in enumerate(labels, start=1))
     raise CheckpointError(
         f"{source}: its {len(labels)} classes ({', '.join(labels[:5])}, …) are of no dataset that is known, so that "
         "nothing says what is a thing. Give --categories FILE: a CSV with the columns id, name and isthing, in the "
@@ -40,8 +43,8 @@ def categories_of_labels(source: Path, labels: Sequence[str]) -> tuple[Category,
     )
 
 
-def categories_by_number(source: Path, count: int) -> tuple[Category, ...]:
-    """The classes of the public dataset that has so many, for files that name none.
+def categories_by_number(source: Path, count: int, to_predict: bool = True) -> tuple[Category, ...]:
+    """The classes of the public dataset that has so many, for files that name none; see `categories_of_labels`.
 
     Raises:
         CheckpointError: no dataset that is known has.
@@ -49,6 +52,8 @@ def categories_by_number(source: Path, count: int) -> tuple[Category, ...]:
     for dataset in DATASETS:
         if len(known_categories(dataset)) == count:
             return known_categories(dataset)
+    if not to_predict:
+        return tuple(Category(index, f"class {index} of {source.name}", isthing=True) for index in range(1, count + 1))
     raise CheckpointError(
         f"{source}: it knows {count} classes and names none of them. Give --categories FILE: a CSV with the columns "
         "id, name and isthing, in the order of the network's classes, or a panoptic JSON."

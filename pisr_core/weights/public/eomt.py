@@ -57,16 +57,20 @@ _HEADS = (
 """What follows the vision transformer: the authors' names, and those of `transformers`."""
 
 
-def read_eomt_folder(folder: Path, categories: Sequence[Category] | None, base: Path | None) -> Checkpoint:
+def read_eomt_folder(
+    folder: Path, categories: Sequence[Category] | None, base: Path | None, to_predict: bool
+) -> Checkpoint:
     """`read_eomt_file` of the only file that the authors' repositories hold."""
     if not (folder / FILE).is_file():
         raise CheckpointError(
             f"{folder}: has no config.json, and no {FILE} of EoMT's authors either. Name a folder in the hub's layout."
         )
-    return read_eomt_file(folder / FILE, categories, base)
+    return read_eomt_file(folder / FILE, categories, base, to_predict)
 
 
-def read_eomt_file(path: Path, categories: Sequence[Category] | None = None, base: Path | None = None) -> Checkpoint:
+def read_eomt_file(
+    path: Path, categories: Sequence[Category] | None = None, base: Path | None = None, to_predict: bool = True
+) -> Checkpoint:
     """The authors' network as one of our checkpoints: a base model that predicts what theirs does.
 
     Nothing that the file holds is executed. It is used without masked attention, as they do.
@@ -75,6 +79,7 @@ def read_eomt_file(path: Path, categories: Sequence[Category] | None = None, bas
         path: `pytorch_model.bin`.
         categories: the classes, in the order of the network's outputs; else the public dataset's of that number.
         base: for a difference: the folder with DINOv3's weights in the hub's layout.
+        to_predict: see `read_hub_folder`.
 
     Raises:
         CheckpointError: the file is broken or another network, the base is missing or another one, or the classes are
@@ -82,7 +87,7 @@ def read_eomt_file(path: Path, categories: Sequence[Category] | None = None, bas
     """
     tensors = read_tensors(path)
     try:
-        return _checkpoint(path, tensors, categories, base)
+        return _checkpoint(path, tensors, categories, base, to_predict)
     except MALFORMED as error:
         raise CheckpointError(
             f"{path}: is not EoMT as its authors save it ({type(error).__name__}: {first_line(error)}). "
@@ -91,7 +96,11 @@ def read_eomt_file(path: Path, categories: Sequence[Category] | None = None, bas
 
 
 def _checkpoint(
-    path: Path, tensors: Mapping[str, Tensor], categories: Sequence[Category] | None, base: Path | None
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    categories: Sequence[Category] | None,
+    base: Path | None,
+    to_predict: bool,
 ) -> Checkpoint:
     encoder = {k.removeprefix(ENCODER): v for k, v in tensors.items() if k.startswith(ENCODER)}
     heads = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
@@ -100,7 +109,7 @@ def _checkpoint(
     count = len(heads["class_head.weight"]) - 1
     if categories is not None and len(categories) != count:
         raise CheckpointError(f"{path}: it knows {count} classes, but {len(categories)} categories are given.")
-    classes = categories_by_number(path, count) if categories is None else tuple(categories)
+    classes = categories_by_number(path, count, to_predict) if categories is None else tuple(categories)
     settings = _shared_settings(heads)
     if "pos_embed" in encoder:
         backbone, own = from_timm(encoder), _dinov2_settings(encoder)
@@ -153,7 +162,8 @@ def _dinov3(
         held = "the difference to" if is_difference else "a network on"
         raise CheckpointError(
             f"{path}: holds {held} DINOv3, whose weights are gated: accept the licence at "
-            f"https://huggingface.co/{name}, log in with `hf auth login`, and give --base {name} or a folder with it."
+            f"https://huggingface.co/{name}, log in with `hf auth login`, and add both: "
+            f"`pisr weights import {path} --base {name}` (or a folder with it)."
         )
     config, weights = _read_base(base)
     if is_difference:

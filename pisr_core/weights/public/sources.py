@@ -14,7 +14,7 @@ class WeightsSource:
     Attributes:
         url: where it is.
         description: what it is.
-        preset: a preset that it fits, or whose backbone it fits; empty for models that say all of themselves.
+        preset: a preset that it fits, or whose backbone it fits; empty where there is none.
         digest: how its bytes are checked, `md5:` or `sha256:` and the beginning of the hex digest, which the public
             zoos print in the file names; empty where none is published.
         licence: as its page says.
@@ -74,42 +74,52 @@ def _deeplab_backbone(name: str, description: str, preset: str, project: str) ->
     return WeightsSource(url, description, preset, "", _NO_LICENCE, f"{_PROJECTS}/{project}", use="backbone")
 
 
-def _hub(hub: str, description: str, licence: str, base: str = "") -> WeightsSource:
+def _hub(hub: str, description: str, preset: str, licence: str, base: str = "") -> WeightsSource:
     url = f"https://huggingface.co/{hub}"
-    return WeightsSource(url, description, "", "", licence, url, hub, base)
+    return WeightsSource(url, description, preset, "", licence, url, hub, base)
 
 
-def _mask2former(name: str, description: str) -> WeightsSource:
-    return _hub(f"facebook/mask2former-{name}", f"Mask2Former, {description}", "CC BY-NC 4.0")
+def _mask2former(name: str, description: str, preset: str = "") -> WeightsSource:
+    return _hub(f"facebook/mask2former-{name}", f"Mask2Former, {description}", preset, "CC BY-NC 4.0")
 
 
-def _eomt(name: str, description: str) -> WeightsSource:
-    return _hub(f"tue-mps/{name}", f"EoMT, DINOv2 {description}", "MIT")
+def _eomt(name: str, description: str, preset: str = "") -> WeightsSource:
+    return _hub(f"tue-mps/{name}", f"EoMT, DINOv2 {description}", preset, "MIT")
 
 
 def _eomt_dinov3(name: str, description: str, size: str) -> WeightsSource:
     base = f"facebook/dinov3-vit{size}16-pretrain-lvd1689m"
-    return _hub(f"tue-mps/{name}", f"EoMT, DINOv3 {description}", "MIT; its base: DINOv3 License, gated", base)
+    return _hub(f"tue-mps/{name}", f"EoMT, DINOv3 {description}", "", "MIT; its base: DINOv3 License, gated", base)
 
 
 SOURCES: dict[str, WeightsSource] = {
-    "eomt-s-coco": _eomt("coco_panoptic_eomt_small_640_2x", "ViT-S, 640, COCO, PQ 46.7"),
-    "eomt-b-coco": _eomt("coco_panoptic_eomt_base_640_2x", "ViT-B, 640, COCO, PQ 51.6"),
-    "eomt-l-coco": _eomt("coco_panoptic_eomt_large_640", "ViT-L, 640, COCO, PQ 56.0"),
+    "eomt-s-coco": _eomt("coco_panoptic_eomt_small_640_2x", "ViT-S, 640, COCO, PQ 46.7", "coco-eomt-s"),
+    "eomt-b-coco": _eomt("coco_panoptic_eomt_base_640_2x", "ViT-B, 640, COCO, PQ 51.6", "coco-eomt-b"),
+    "eomt-l-coco": _eomt("coco_panoptic_eomt_large_640", "ViT-L, 640, COCO, PQ 56.0", "coco-eomt-l"),
     "eomt-l-1280-coco": _eomt("coco_panoptic_eomt_large_1280", "ViT-L, 1280, COCO, PQ 58.3"),
     "eomt-g-coco": _eomt("coco_panoptic_eomt_giant_640", "ViT-g, 640, COCO, PQ 57.0"),
     "eomt-g-1280-coco": _eomt("coco_panoptic_eomt_giant_1280", "ViT-g, 1280, COCO, PQ 59.2"),
-    "eomt-l-ade20k": _eomt("ade20k_panoptic_eomt_large_640", "ViT-L, 640, ADE20K, PQ 50.6"),
+    "eomt-l-ade20k": _eomt("ade20k_panoptic_eomt_large_640", "ViT-L, 640, ADE20K, PQ 50.6", "ade20k-eomt-l"),
     "eomt-s-dinov3-coco": _eomt_dinov3("coco_panoptic_eomt_small_640_dinov3", "ViT-S, 640, COCO, PQ 47.2", "s"),
     "eomt-b-dinov3-coco": _eomt_dinov3("coco_panoptic_eomt_base_640_dinov3", "ViT-B, 640, COCO, PQ 53.1", "b"),
     "eomt-l-dinov3-coco": _eomt_dinov3("coco_panoptic_eomt_large_640_dinov3", "ViT-L, 640, COCO, PQ 56.8", "l"),
     "eomt-l-1280-dinov3-coco": _eomt_dinov3("coco_panoptic_eomt_large_1280_dinov3", "ViT-L, 1280, COCO, PQ 58.9", "l"),
-    "mask2former-swint-coco": _mask2former("swin-tiny-coco-panoptic", "Swin-T, COCO, PQ 53.2"),
+    "mask2former-swint-coco": _mask2former(
+        "swin-tiny-coco-panoptic", "Swin-T, COCO, PQ 53.2", "coco-mask2former-swint"
+    ),
     "mask2former-swins-coco": _mask2former("swin-small-coco-panoptic", "Swin-S, COCO, PQ 54.6"),
-    "mask2former-swinl-coco": _mask2former("swin-large-coco-panoptic", "Swin-L, COCO, PQ 57.8"),
-    "mask2former-swint-cityscapes": _mask2former("swin-tiny-cityscapes-panoptic", "Swin-T, Cityscapes, PQ 63.9"),
-    "mask2former-swinl-cityscapes": _mask2former("swin-large-cityscapes-panoptic", "Swin-L, Cityscapes, PQ 66.6"),
-    "mask2former-swinl-ade20k": _mask2former("swin-large-ade-panoptic", "Swin-L, ADE20K, PQ 48.1"),
+    "mask2former-swinl-coco": _mask2former(
+        "swin-large-coco-panoptic", "Swin-L, COCO, PQ 57.8", "coco-mask2former-swinl"
+    ),
+    "mask2former-swint-cityscapes": _mask2former(
+        "swin-tiny-cityscapes-panoptic", "Swin-T, Cityscapes, PQ 63.9", "cityscapes-mask2former-swint"
+    ),
+    "mask2former-swinl-cityscapes": _mask2former(
+        "swin-large-cityscapes-panoptic", "Swin-L, Cityscapes, PQ 66.6", "cityscapes-mask2former-swinl"
+    ),
+    "mask2former-swinl-ade20k": _mask2former(
+        "swin-large-ade-panoptic", "Swin-L, ADE20K, PQ 48.1", "ade20k-mask2former-swinl"
+    ),
     "pdl-r50-cityscapes": _deeplab(
         "panoptic_deeplab_R_52_os16_mg124_poly_90k_bs32_crop_512_1024_dsconv",
         "Cityscapes",

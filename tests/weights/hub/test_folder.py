@@ -120,6 +120,11 @@ def refusal(folder, categories=CLASSES):
     return str(caught.value)
 
 
+def test_to_start_a_training_the_names_of_the_classes_suffice(folders):
+    checkpoint = read_hub_folder(folders["eomt"], to_predict=False)
+    assert [category.name for category in checkpoint.categories] == list(LABELS["id2label"].values())
+
+
 def test_labels_of_no_known_dataset_need_categories(folders):
     assert "--categories FILE" in refusal(folders["eomt"], None)
     assert "knows 4 classes, but 1 categories" in refusal(folders["eomt"], CLASSES[:1])
@@ -144,14 +149,19 @@ def test_weights_that_do_not_fit_the_config_are_refused(folders, tmp_path):
     save_file({k: v for k, v in state.items() if k != "query.weight"}, own / "model.safetensors")
     assert "query.weight first" in refusal(own)
     own = copied(folders["mask2former"], tmp_path, mask_feature_size=64)
-    assert "transformers cannot read it" in refusal(own) or "do not fit" in refusal(own)
+    assert "do not fit its config.json" in refusal(own)
+
+
+def test_labels_that_disagree_with_the_head_are_refused(folders, tmp_path):
+    own = copied(folders["eomt"], tmp_path, id2label={"0": "person", "1": "sky"}, label2id={"person": 0, "sky": 1})
+    assert "class_predictor.bias is 5 in the file and 3 by the config (id2label" in refusal(own)
 
 
 def test_a_pickle_that_holds_code_is_refused_unexecuted(folders, tmp_path):
     own = copied(folders["eomt"], tmp_path)
     (own / "model.safetensors").unlink()
     torch.save(_Touch(tmp_path / "touched"), own / "pytorch_model.bin")
-    assert "Nothing in it was executed" in refusal(own)
+    assert "nothing in it was executed" in refusal(own)
     assert not (tmp_path / "touched").exists()
 
 

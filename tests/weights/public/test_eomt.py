@@ -122,7 +122,10 @@ def test_a_difference_is_added_to_its_base(difference):
 
 def test_a_difference_without_its_base_or_with_another_is_refused(difference):
     _, path, base = difference
-    with pytest.raises(CheckpointError, match=r"the difference to DINOv3, whose weights are gated: accept .*--base"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"the difference to DINOv3, whose weights are gated: accept .*pisr weights import .*--base",
+    ):
         read_eomt_file(path, CATEGORIES)
     save_file({"norm.weight": torch.zeros(3)}, base / "model.safetensors")
     with pytest.raises(CheckpointError, match="is not what .* holds the difference to"):

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from pisr_core.class_axes import ClassAxes, predictor_axes
 from pisr_core.config import Config, TransformersConfig, check
-from pisr_core.errors import ConfigError, ExportError
+from pisr_core.errors import ConfigError
 from pisr_core.models.base import Losses
 from pisr_core.models.denominators import shared_denominator
-from pisr_core.models.queries.exporting import MaskNetwork
 from pisr_core.models.queries.merging import MergingRule
 from pisr_core.models.queries.model import QueryModel
 from pisr_core.models.queries.structures import MaskPrediction, MaskTargets
+from pisr_core.models.queries.universal.exporting import UniversalNetwork, at_grid
 from pisr_core.models.queries.universal.pretrained import load_pyramid
 from pisr_core.models.resizing import resized_bands
 from pisr_core.relations import build_relation
@@ -213,9 +213,7 @@ class UniversalSegmentation(QueryModel):
             return super().mask_bands(mask_logits, input_size, output_size)
         rows, columns = (-(-side // self.stride) for side in input_size)
         mask_logits, grid = mask_logits[:, :rows, :columns], self.config.transformers.mask_grid
-        if grid:
-            mask_logits = nn.functional.interpolate(mask_logits[None], grid, mode="bilinear", align_corners=False)[0]
-        return resized_bands(mask_logits.sigmoid(), output_size)
+        return resized_bands(at_grid(mask_logits[None], grid)[0].sigmoid(), output_size)
 
     def stage_losses(self, predictions: Sequence[MaskPrediction], targets: MaskTargets) -> list[Losses]:
         """The network's own losses of each prediction: its matcher, its sampled points, its weights; in float32."""
@@ -229,18 +227,9 @@ class UniversalSegmentation(QueryModel):
         losses = self.criterion(prediction.mask_logits, prediction.class_logits, masks, list(labels))
         return {name: self.loss_weights[key] * losses[key] for name, key in TERMS.items()}
 
-    def exportable(self, merging: bool) -> MaskNetwork:
-        """Classes and masks of the queries, or the panoptic map.
-
-        Raises:
-            ExportError: merging as `transformers` does it.
-        """
-        if merging and self.merging_rule.weighted_masks:
-            raise ExportError(
-                'the merging of transformers.enlarge = "probabilities" is not written as a graph: export the classes '
-                "and masks of the queries with --no-merging."
-            )
-        return MaskNetwork(self, merging)
+    def exportable(self, merging: bool) -> UniversalNetwork:
+        """Classes and masks of the queries, or the panoptic map."""
+        return UniversalNetwork(self, merging)
 
 
 @contextmanager

@@ -2,34 +2,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_networks import CLASSES, QUERIES, SIDE, TINY
+from tiny_networks import ARCHITECTURES, CATEGORIES, QUERIES, SIDE, TINY, config_of
 
-from pisr_core.config import BackboneConfig, Config, LossConfig, RelationConfig
 from pisr_core.errors import ConfigError
 from pisr_core.models import MODELS, build_model
 from pisr_core.models.queries.structures import MaskTargets
 from pisr_core.models.queries.universal.eomt import EoMT
-from pisr_core.structures import Category
-
-CATEGORIES = [Category(index, f"class {index}", index % 2 == 0) for index in range(CLASSES)]
-ARCHITECTURES = {
-    "mask2former": "mask2former",
-    "maskformer": "hf_maskformer",
-    "eomt": "eomt",
-    "eomt_dinov3": "eomt",
-}
-
-
-def config_of(kind: str, relation: str = "pisr", **transformers) -> Config:
-    architecture = ARCHITECTURES[kind]
-    settings = MODELS[architecture].settings_of(TINY[kind]())
-    return Config(
-        architecture=architecture,
-        backbone=BackboneConfig(pretrained=False),
-        transformers=replace(settings, **({"masked_attention": ()} | transformers)),
-        relation=replace(RelationConfig(name=relation, channels=8, top_k=5)),
-        loss=LossConfig(gamma=0.5),
-    )
 
 
 @pytest.fixture(params=TINY)
