@@ -3,7 +3,8 @@
 python benchmarks/relation_cost.py --size 512x512 --device cpu
 
 Real widths, random weights, one image; forward alone, without merging. Base and PISR are timed in turn, and medians
-compared. Multiply-accumulates leave out norms and resizing; `pisr flops` has them, and the parts.
+compared; --processor counts processor time, for a CPU that is busy with other work. Multiply-accumulates leave out
+norms and resizing; `pisr flops` has them, and the parts.
 """
 
 from __future__ import annotations
@@ -31,20 +32,22 @@ def main() -> None:
     parser.add_argument("--size", default="512x512", help="height x width, pixels")
     parser.add_argument("--device")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--processor", action="store_true")
     arguments = parser.parse_args()
     height, width = map(int, arguments.size.split("x"))
     device = choose_device(arguments.device)
     images = torch.rand(1, 3, height, width, device=device) * 255
-    print(f"{'preset':24} {'order':8} {'parameters':>18} {'GMAC':>16} {'latency ratio':>14}")
+    print(f"{'preset':24} {'order':8} {'parameters':>18} {'GMAC':>16} {'latency ms':>16} {'ratio':>6}")
     for name in arguments.presets:
         base = build(name, device, name="none")
         for order in ("fused", "literal"):
             model = build(name, device, fused=order == "fused")
             own, added = millions(base), millions(model) - millions(base)
             macs, more = gmacs(base, images), gmacs(model, images) - gmacs(base, images)
-            ratio = latency_ratio(model, base, images, arguments.runs)
+            ours, theirs = latencies(model, base, images, arguments.runs, arguments.processor)
             parameters, work = f"{own:.2f} + {added:.2f} M", f"{macs:.1f} + {more:.1f}"
-            print(f"{name:24} {order:8} {parameters:>18} {work:>16} {ratio:14.2f}", flush=True)
+            times = f"{theirs:.0f} + {ours - theirs:.0f}"
+            print(f"{name:24} {order:8} {parameters:>18} {work:>16} {times:>16} {ours / theirs:6.2f}", flush=True)
 
 
 def build(preset: str, device: torch.device, **relation: object) -> PanopticModel:
@@ -69,11 +72,13 @@ def gmacs(model: PanopticModel, images: torch.Tensor) -> float:
     return count_operations(model, images).all.macs / 1e9
 
 
-def latency_ratio(model: PanopticModel, base: PanopticModel, images: torch.Tensor, runs: int) -> float:
-    """Median time of `model` over that of `base`, measured in turn after a warm-up of each."""
+def latencies(
+    model: PanopticModel, base: PanopticModel, images: torch.Tensor, runs: int, processor: bool = False
+) -> list[float]:
+    """Median milliseconds of `model` and of `base`, measured in turn after a warm-up of each."""
+    works = (lambda: model(images)), (lambda: base(images))
     with inference(model), inference(base):
-        ours, theirs = milliseconds(images.device, runs, lambda: model(images), lambda: base(images))
-    return ours / theirs
+        return milliseconds(images.device, runs, *works, processor=processor)
 
 
 if __name__ == "__main__":

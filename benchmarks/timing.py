@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable
 
 import torch
@@ -11,13 +12,27 @@ from pisr_core.profiling.speed import timed
 from pisr_core.runtime.devices.memory import PeakMemory
 
 
-def milliseconds(device: torch.device, runs: int, *works: Callable[[], object]) -> list[float]:
-    """Medians of some works that run in turn, after a warm-up of each."""
+def milliseconds(device: torch.device, runs: int, *works: Callable[[], object], processor: bool = False) -> list[float]:
+    """Medians of some works that run in turn, after a warm-up of each.
+
+    Args:
+        device: where they compute.
+        runs: of each.
+        *works: what to time.
+        processor: count this process's processor time: on a CPU that others use too, with one thread.
+    """
     times: list[list[float]] = [[] for _ in works]
     for run in range(runs + 1):
         for work, measured in zip(works, times, strict=True):
-            measured += [timed(work, device)[0]][: run > 0]
+            taken = _processor_time(work) if processor else timed(work, device)[0]
+            measured += [taken][: run > 0]
     return [statistics.median(measured) for measured in times]
+
+
+def _processor_time(work: Callable[[], object]) -> float:
+    start = time.process_time()
+    work()
+    return 1000 * (time.process_time() - start)
 
 
 def megabytes(device: torch.device, work: Callable[[], object]) -> float:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from relation_cost import gmacs, latency_ratio
+from relation_cost import gmacs, latencies
 
 from pisr_core import presets
 from pisr_core.data.categories import known_categories
@@ -50,7 +50,8 @@ def main() -> None:
     print(f"{'variant':14} {'PQ':>14} {'latency':>8} {'MACs':>6}   ({arguments.size}, {device}; the base is 1)")
     points: list[tuple[str, float, float, float, float]] = []
     for name, pqs in qualities.items():
-        latency = latency_ratio(models[name], models[BASE], images, arguments.runs)
+        own, base = latencies(models[name], models[BASE], images, arguments.runs)
+        latency = own / base
         macs = gmacs(models[name], images) / base_macs
         deviation = statistics.stdev(pqs) if len(pqs) > 1 else 0.0
         points.append((name, statistics.fmean(pqs), deviation, latency, macs))
