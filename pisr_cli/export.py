@@ -37,7 +37,10 @@ def export(
     merging: Annotated[
         bool, typer.Option("--merging/--no-merging", help="Give panoptic maps, else the predictions before merging.")
     ] = True,
-    batch: Annotated[int, typer.Option(min=0, help="Images at once; 0 for any (Panoptic FPN, networks of transformers: 1).", metavar="N")] = 0,
+    batch: Annotated[
+        int,
+        typer.Option(min=0, help="Images at once; 0 for any (Panoptic FPN, networks of transformers: 1).", metavar="N"),
+    ] = 0,
     check_images: Annotated[
         Path | None, typer.Option(help="Check on images of this folder, not on painted scenes.", metavar="DIR")
     ] = None,
