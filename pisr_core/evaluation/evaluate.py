@@ -33,6 +33,7 @@ def evaluate(
     instances: bool = True,
     official_instances: Path | None = None,
     observe: Callable[[Sample, PanopticResult], None] | None = None,
+    details: bool = False,
 ) -> EvaluationResult:
     """PQ and AP of the merged maps, mIoU of the semantic maps, at the annotation's size.
 
@@ -49,6 +50,7 @@ def evaluate(
         instances: count AP too.
         official_instances: see `pisr_core.metrics.scores.Scores`.
         observe: called with each image of this process and its prediction, in the dataset's order.
+        details: see `pisr_core.metrics.scores.Scores`.
 
     Raises:
         DataError: other classes than the model's, or an image without an annotation.
@@ -56,7 +58,7 @@ def evaluate(
     start = time.perf_counter()
     check_classes(model.categories, dataset.categories)
     loader = evaluation_loader(dataset, config, batch_size, process, workers, model.size_divisor, device, limit)
-    scores = Scores(model.categories, instances, official_instances)
+    scores = Scores(model.categories, instances, official_instances, details=details)
     for sample, result in predictions(model, loader, device, progress):
         if sample.panoptic is None:
             raise DataError(f"{sample.file_name}: has no annotation. Use a split that has them all.")
@@ -65,7 +67,7 @@ def evaluate(
             observe(sample, result)
     if process.world_size > 1:
         states = from_all_processes(scores.state())
-        scores = Scores(model.categories, instances)
+        scores = Scores(model.categories, instances, details=details)
         for state in states:
             scores.merge(state)
     return scores.result(time.perf_counter() - start)

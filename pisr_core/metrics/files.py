@@ -43,6 +43,7 @@ def evaluate_files(
     instances: bool = True,
     official_instances: Path | None = None,
     semantic: bool = True,
+    details: bool = False,
 ) -> EvaluationResult:
     """The scores of panoptic maps, over all annotated images.
 
@@ -55,6 +56,7 @@ def evaluate_files(
         instances: count AP too.
         official_instances: see `Scores`.
         semantic: count mIoU too.
+        details: see `Scores`.
 
     Raises:
         DataError: a file is missing or broken, an image has no prediction, sizes differ, or a PNG and its
@@ -78,7 +80,7 @@ def evaluate_files(
     def name(position: int) -> str:
         return f"{annotations_json}: the PNGs of {truths.images.file_names[position]}"
 
-    scores = Scores(truths.categories, instances, official_instances, semantic)
+    scores = Scores(truths.categories, instances, official_instances, semantic, details)
     positions = truths.annotations.positions()
     wrong_areas = 0
     with worker_pool(os.cpu_count() or 1) as pool:  # decoding does not hold Python's lock

@@ -91,6 +91,13 @@ class Matches:
     ignored: Bool[np.ndarray, " p"]
 
 
+def segment_iou(overlaps: Overlaps) -> Float[np.ndarray, "t p"]:
+    """IoU of each annotated and each predicted segment, whatever their classes; void is left out of predictions."""
+    shared = overlaps.shared
+    union = overlaps.predicted_areas + overlaps.true_areas[:, None] - shared - overlaps.on_void
+    return shared / np.maximum(union, 1)
+
+
 def match_segments(overlaps: Overlaps) -> Matches:
     """Matches the segments of one image.
 
@@ -99,9 +106,7 @@ def match_segments(overlaps: Overlaps) -> Matches:
     lies on void and on crowd of its class is no false positive (Kirillov et al., Panoptic Segmentation,
     CVPR 2019; numerically as panopticapi).
     """
-    areas, shared = overlaps.predicted_areas, overlaps.shared
-    union = areas + overlaps.true_areas[:, None] - shared - overlaps.on_void
-    iou = shared / np.maximum(union, 1)
+    areas, shared, iou = overlaps.predicted_areas, overlaps.shared, segment_iou(overlaps)
     may_match = (overlaps.true_classes[:, None] == overlaps.predicted_classes) & ~overlaps.crowd[:, None]
     ignored_pixels = overlaps.on_void.copy()
     # Of several crowd segments of a class the last one counts, as in panopticapi.

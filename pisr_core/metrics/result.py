@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pisr_core.metrics.confusion import SegmentConfusion
+from pisr_core.metrics.details import DetailedResult
 from pisr_core.metrics.detections import InstanceResult
 from pisr_core.metrics.panoptic_quality import PanopticQualityResult
 from pisr_core.metrics.semantic import SemanticResult
@@ -27,6 +28,7 @@ class EvaluationResult:
         worst: the images with the most mistaken pixels, the worst first.
         images: number of images.
         seconds: wall time.
+        details: what costs PQ, each image, likely wrong annotations; `None` where they were not asked for.
     """
 
     categories: tuple[Category, ...]
@@ -37,11 +39,12 @@ class EvaluationResult:
     worst: tuple[ImageScore, ...]
     images: int
     seconds: float
+    details: DetailedResult | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The scores as plain values; classes are keyed by their category id as text, no score is `None`.
 
-        `semantic`, its iIoU and `instance` are there only where they were counted.
+        `semantic`, its iIoU, `instance` and `errors` are there only where they were counted.
         """
         panoptic = asdict(self.panoptic)
         panoptic["per_class"] = self._by_category(panoptic["per_class"])
@@ -52,7 +55,26 @@ class EvaluationResult:
             scores["semantic"] = {k: v for k, v in semantic.items() if known or not k.startswith("iiou")}
         if self.instance is not None:
             scores["instance"] = self._by_class(asdict(self.instance))
+        if self.details is not None:
+            scores["errors"] = {cost.kind: _without(asdict(cost), "kind") for cost in self.details.costs}
         return {**scores, "images": self.images, "seconds": round(self.seconds, 3)}
+
+    def details_to_json(self) -> dict[str, Any]:
+        """The classes, each image's counts by category id, and the doubts; empty where they were not asked for."""
+        if self.details is None:
+            return {}
+        categories = [{"id": c.id, "name": c.name, "isthing": int(c.isthing)} for c in self.categories]
+        ids = [category.id for category in self.categories]
+        images = [
+            asdict(image.score)
+            | {"classes": {str(ids[c]): row for c, row in zip(image.classes, image.counts.tolist(), strict=True)}}
+            for image in self.details.images
+        ]
+        doubts = [
+            asdict(doubt) | {"annotated": ids[doubt.annotated], "predicted": ids[doubt.predicted]}
+            for doubt in self.details.doubts
+        ]
+        return {"categories": categories, "per_image": images, "annotation_doubts": doubts}
 
     def _by_class(self, scores: dict[str, Any]) -> dict[str, Any]:
         """The scores with their tuples, which have an item for each class, keyed by category."""
@@ -60,3 +82,7 @@ class EvaluationResult:
 
     def _by_category(self, values: Sequence[Any]) -> dict[str, Any]:
         return {str(category.id): value for category, value in zip(self.categories, values, strict=True)}
+
+
+def _without(values: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name != key}

@@ -11,6 +11,7 @@ from jaxtyping import Int, Integer
 
 from pisr_core.data.categories import is_cityscapes
 from pisr_core.metrics.confusion import Confusion
+from pisr_core.metrics.details import Details
 from pisr_core.metrics.overlaps import Overlaps, class_overlaps, segment_overlaps
 from pisr_core.metrics.panoptic_quality import PanopticQuality, image_counts, image_pq, match_segments
 from pisr_core.metrics.result import EvaluationResult
@@ -34,6 +35,7 @@ class Scores:
         official_instances: score AP against the dataset's own instances rather than the panoptic annotation's: COCO's
             instances JSON, or Cityscapes' folder of the split with `CITY/*_gtFine_instanceIds.png`.
         semantic: count mIoU (and Cityscapes' iIoU) too.
+        details: tell what costs PQ, of each image, and likely wrong annotations too; see `DetailedResult`.
 
     Raises:
         DataError: the official instances cannot be read.
@@ -45,6 +47,7 @@ class Scores:
         instances: bool = True,
         official_instances: Path | None = None,
         semantic: bool = True,
+        details: bool = False,
     ) -> None:
         self.categories = tuple(categories)
         self.images = 0
@@ -52,6 +55,7 @@ class Scores:
         self.iou = MeanIoU(len(categories)) if semantic else None
         self.confusion = Confusion(len(categories))
         self.worst = WorstImages()
+        self.details = Details(categories) if details else None
         self.iiou: InstanceIoU | None = None
         self.instance: CityscapesAP | CocoAP | None = None
         self._count_instances(instances, semantic, official_instances)
@@ -112,7 +116,10 @@ class Scores:
         self.images += 1
         self.quality.merge(counts)
         self.confusion.update(overlaps, matches.ignored)
-        self.worst.update(ImageScore(image_id, file_name, image_pq(counts), mistaken_pixels, annotated_pixels))
+        score = ImageScore(image_id, file_name, image_pq(counts), mistaken_pixels, annotated_pixels)
+        self.worst.update(score)
+        if self.details is not None:
+            self.details.update(score, overlaps, matches, counts)
         if self.iou is not None and classes is not None:
             self.iou.update(overlaps.truth, classes)
             if self.iiou is not None:
@@ -144,10 +151,11 @@ class Scores:
             self.worst.result(),
             self.images,
             seconds,
+            None if self.details is None else self.details.result(self.quality),
         )
 
     def _parts(self) -> list[Any]:
-        parts = (self.quality, self.iou, self.confusion, self.worst, self.iiou, self.instance)
+        parts = (self.quality, self.iou, self.confusion, self.worst, self.details, self.iiou, self.instance)
         return [part for part in parts if part is not None]
 
 
