@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from pisr_cli.terminal.console import progress_bar
 from pisr_cli.terminal.options import Json, NetworkOptions, grouped, to_write
 from pisr_core.config import check_choice
 from pisr_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pisr_core.results.against import AgainstResult, OtherScores
 
 METRICS = ("pq", "miou", "ap")
 
@@ -50,6 +53,10 @@ class ResultOptions:
         ),
     ] = None
     out: Annotated[Path | None, to_write("Write scores.json, per_class.csv and report.html there.")] = None
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Compare with the scores.json of another model on the same images.", metavar="JSON"),
+    ] = None
     compare: Annotated[bool, typer.Option("--compare", help="Show the paper's rows beside.")] = False
     submission: Annotated[
         Path | None,
@@ -60,6 +67,11 @@ class ResultOptions:
     ] = None
     as_json: Json = False
 
+    @property
+    def details(self) -> bool:
+        """Whether more than scores is wanted."""
+        return self.out is not None or self.against is not None
+
 
 @grouped(network="A model", subject="A model", files="Predictions on disk", results="Results")
 def evaluate(network: NetworkOptions, subject: SubjectOptions, files: FileOptions, results: ResultOptions) -> None:
@@ -69,17 +81,37 @@ def evaluate(network: NetworkOptions, subject: SubjectOptions, files: FileOption
 
     Example: pisr eval --predictions predicted.json --annotations panoptic_val2017.json
 
+    Example: pisr eval --checkpoint second.safetensors --out second --against first/scores.json
+
     Example: pisr eval --split test-dev --submission upload
     """
+    other = None if results.against is None else _scores_of(results.against)  # mistakes shall show before the work
     if files.predictions is None and files.annotations is None:
         if files.metrics != FileOptions.metrics:
             raise ConfigError("--metrics needs predictions on disk; a model's scores are all counted as it predicts.")
         chosen = load_subject(network, subject)
-        outcome = evaluate_model(chosen, results.instances, results.compare, results.submission)
+        wanted = (results.instances, results.compare, results.submission, results.details)
+        outcome = evaluate_model(chosen, *wanted)
     else:
         _refuse_mixtures(network, subject, files, results)
-        outcome = _evaluate_files(files, results.instances)
+        outcome = _evaluate_files(files, results)
+    if other is not None:
+        outcome.against = _compared(outcome, other)
     deliver(outcome, results.out, results.as_json)
+
+
+def _scores_of(path: Path) -> OtherScores:
+    from pisr_core.results.against import read_scores
+
+    return read_scores(path)
+
+
+def _compared(outcome: Outcome, other: OtherScores) -> AgainstResult:
+    from pisr_core.results.against import compare_with
+
+    if outcome.result is None:
+        raise ConfigError("--against compares scores, and this split has no annotations. Choose one that has them.")
+    return compare_with(other, outcome.result)
 
 
 def _refuse_mixtures(
@@ -99,20 +131,24 @@ def _refuse_mixtures(
         )
 
 
-def _evaluate_files(files: FileOptions, instances: Path | None) -> Outcome:
-    from pisr_core.evaluation.examples import examples_of_files
+def _evaluate_files(files: FileOptions, results: ResultOptions) -> Outcome:
     from pisr_core.metrics.files import evaluate_files
 
     assert files.predictions is not None and files.annotations is not None
-    metrics = _metrics(files.metrics)
+    metrics, instances = _metrics(files.metrics), results.instances
     if instances is not None and "ap" not in metrics:
         raise ConfigError("--instances is for AP: add ap to --metrics, or leave --instances out.")
     jsons, folders = (files.predictions, files.annotations), (files.predictions_dir, files.annotations_dir)
     with progress_bar("comparing") as progress:
-        result = evaluate_files(*jsons, *folders, progress, "ap" in metrics, instances, "miou" in metrics)
+        result = evaluate_files(
+            *jsons, *folders, progress, "ap" in metrics, instances, "miou" in metrics, results.details
+        )
     facts = {"predictions": str(files.predictions), "annotations": str(files.annotations), "images": result.images}
-    examples = examples_of_files(result.worst, *jsons, *folders, files.images)
-    return Outcome(result, facts, examples=examples)
+    if results.out is None:
+        return Outcome(result, facts)
+    from pisr_core.evaluation.examples import FileExamples
+
+    return Outcome(result, facts, examples_of=FileExamples(*jsons, *folders, files.images))
 
 
 def _metrics(text: str) -> list[str]:

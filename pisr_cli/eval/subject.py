@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -96,7 +97,9 @@ def load_subject(network: NetworkOptions, options: SubjectOptions) -> Subject:
     return Subject(path, seen, dataset, config, device, network.precision, options)
 
 
-def evaluate_model(subject: Subject, instances: Path | None, compare: bool, submission: Path | None) -> Outcome:
+def evaluate_model(
+    subject: Subject, instances: Path | None, compare: bool, submission: Path | None, details: bool
+) -> Outcome:
     """Scores the model and writes the archives in one pass; of images without annotations only the archives."""
     from pisr_core.evaluation.submission import open_submission
     from pisr_core.results.comparison import tables_to_compare
@@ -126,7 +129,7 @@ def evaluate_model(subject: Subject, instances: Path | None, compare: bool, subm
             _predict(subject, observe)
             outcome = Outcome(None, {})
         else:
-            outcome = _score(subject, instances, compare, observe, positions)
+            outcome = _score(subject, instances, compare, observe, positions, details)
     outcome.archives += archives
     return outcome
 
@@ -156,6 +159,7 @@ def _score(
     compared: bool,
     observe: Observer,
     positions: dict[int | str, int],
+    details: bool,
 ) -> Outcome:
     from pisr_core import evaluate
     from pisr_core.evaluation.model_examples import examples_of_model
@@ -171,10 +175,13 @@ def _score(
             batch_size=subject.options.batch_size,
             progress=progress,
             observe=observe,
+            details=details,
         )
     comparisons = compare(model.config, config.dataset, subject.options.split, result) if compared else []
-    examples = examples_of_model(result.worst, model, subject.dataset, positions, subject.device)
-    return Outcome(result, _facts(subject, result.images), comparisons, examples)
+    examples_of = partial(
+        examples_of_model, model=model, dataset=subject.dataset, positions=positions, device=subject.device
+    )
+    return Outcome(result, _facts(subject, result.images), comparisons, examples_of)
 
 
 def _facts(subject: Subject, images: int) -> dict[str, Any]:

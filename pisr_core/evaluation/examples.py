@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
 from pisr_core.data.coco.file_finder import FileFinder
-from pisr_core.data.coco.files import read_panoptic_json, read_segmentation
+from pisr_core.data.coco.files import CocoPanopticFile, read_panoptic_json, read_segmentation
 from pisr_core.data.pictures.images import read_pixels
 from pisr_core.metrics.worst import ImageScore
 from pisr_core.structures import PanopticSegmentation
@@ -33,31 +34,51 @@ class Example:
     prediction: PanopticSegmentation
 
 
-def examples_of_files(
-    worst: Sequence[ImageScore],
-    predictions_json: Path,
-    annotations_json: Path,
-    predictions_dir: Path | None = None,
-    annotations_dir: Path | None = None,
-    images_dir: Path | None = None,
-) -> Iterator[Example]:
-    """The worst images of predictions on disk; pictures lie in `images_dir`, if anywhere.
+class FileExamples:
+    """Images whose predictions lie on disk.
 
-    Raises:
-        DataError: a file is missing or broken.
+    Args:
+        predictions_json: the predictions.
+        annotations_json: the ground truth.
+        predictions_dir: folder of the predicted PNGs; the JSON's path without `.json` by default.
+        annotations_dir: likewise for the ground truth.
+        images_dir: where the pictures lie, if anywhere.
     """
-    truths = read_panoptic_json(annotations_json)
-    predictions = read_panoptic_json(predictions_json, reference=truths)
-    truth_pngs = FileFinder(
-        annotations_dir or annotations_json.with_suffix(""), annotations_json, truths.annotations.file_names
-    )
-    predicted_pngs = FileFinder(
-        predictions_dir or predictions_json.with_suffix(""), predictions_json, predictions.annotations.file_names
-    )
-    images = FileFinder(images_dir, annotations_json, truths.images.file_names) if images_dir is not None else None
-    for score in worst:
-        annotated, predicted = (file.annotations[score.image_id] for file in (truths, predictions))
-        truth = read_segmentation(truth_pngs.path(annotated.file_name), annotated)
-        prediction = read_segmentation(predicted_pngs.path(predicted.file_name), predicted)
-        image = None if images is None else read_pixels(images.path(score.file_name), truth.ids.shape)
-        yield Example(score, image, truth, prediction)
+
+    def __init__(
+        self,
+        predictions_json: Path,
+        annotations_json: Path,
+        predictions_dir: Path | None = None,
+        annotations_dir: Path | None = None,
+        images_dir: Path | None = None,
+    ) -> None:
+        self._predictions = (predictions_json, predictions_dir or predictions_json.with_suffix(""))
+        self._annotations = (annotations_json, annotations_dir or annotations_json.with_suffix(""))
+        self._images_dir = images_dir
+
+    def __call__(self, scores: Sequence[ImageScore]) -> Iterator[Example]:
+        """The images of these scores.
+
+        Raises:
+            DataError: a file is missing or broken.
+        """
+        if not scores:
+            return
+        truths, predictions, truth_pngs, predicted_pngs, images = self._opened
+        for score in scores:
+            annotated, predicted = (file.annotations[score.image_id] for file in (truths, predictions))
+            truth = read_segmentation(truth_pngs.path(annotated.file_name), annotated)
+            prediction = read_segmentation(predicted_pngs.path(predicted.file_name), predicted)
+            image = None if images is None else read_pixels(images.path(score.file_name), truth.ids.shape)
+            yield Example(score, image, truth, prediction)
+
+    @cached_property
+    def _opened(self) -> tuple[CocoPanopticFile, CocoPanopticFile, FileFinder, FileFinder, FileFinder | None]:
+        """Both JSONs, and where their PNGs and the images are found; read once for all that is looked at."""
+        (path, folder), (predictions_path, predictions_folder) = self._annotations, self._predictions
+        truths = read_panoptic_json(path)
+        predictions = read_panoptic_json(predictions_path, reference=truths)
+        images = None if self._images_dir is None else FileFinder(self._images_dir, path, truths.images.file_names)
+        predicted_pngs = FileFinder(predictions_folder, predictions_path, predictions.annotations.file_names)
+        return truths, predictions, FileFinder(folder, path, truths.annotations.file_names), predicted_pngs, images

@@ -5,25 +5,29 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import cv2
-import numpy as np
-from jaxtyping import UInt8
-
+from pisr_core.evaluation.annotation_errors import write_annotation_errors
+from pisr_core.evaluation.example_pictures import Examples, number_or_dash, pictures_of
 from pisr_core.evaluation.examples import Example
+from pisr_core.metrics.details import DetailedResult
 from pisr_core.metrics.result import EvaluationResult
+from pisr_core.results.against import AgainstResult
 from pisr_core.results.comparison import Comparison
 from pisr_core.results.page import Page
 from pisr_core.results.plot import draw_confusion
-from pisr_core.results.scores import NOTHING, class_table, frequent_mixups, group_table, headline
+from pisr_core.results.scores import (
+    NOTHING,
+    against_table,
+    class_table,
+    cost_table,
+    frequent_mixups,
+    group_table,
+    headline,
+)
 from pisr_core.results.table import Cell
 from pisr_core.runtime.atomic import written_whole
-from pisr_core.structures import Category, PanopticSegmentation
-from pisr_core.visualization.mistakes import draw_mistakes, mistaken_pixels
-from pisr_core.visualization.overlay import colorize, overlay
-
-LONG_SIDE = 640
-"""Of the pictures, pixels, so that a report stays small."""
+from pisr_core.structures import Category
 
 
 def write_report(
@@ -31,33 +35,49 @@ def write_report(
     result: EvaluationResult,
     facts: Mapping[str, Cell],
     comparisons: Sequence[Comparison] = (),
-    examples: Iterable[Example] = (),
+    examples_of: Examples = lambda scores: (),
+    against: AgainstResult | None = None,
 ) -> None:
     """Writes `scores.json`, `per_class.csv` and `report.html`, which holds all that it shows.
+
+    Where the result has its details, these are in the first, and `annotation_errors.html` shows likely wrong
+    annotations.
 
     Args:
         folder: is made when it is missing.
         result: the scores.
         facts: what was evaluated, and how.
         comparisons: the paper's tables.
-        examples: the images with the largest mistakes.
+        examples_of: images to look at.
+        against: the comparison with another model.
 
     Raises:
         OutputError: a file cannot be written.
     """
     with written_whole(folder / "scores.json") as part:
-        part.write_text(json.dumps({**result.to_json(), "run": dict(facts)}, indent=2), encoding="utf-8")
+        part.write_text(json.dumps(_document(result, facts, against), indent=1), encoding="utf-8")
     class_table(result).write_csv(folder / "per_class.csv")
     page = Page("Evaluation")
     page.cards(headline(result))
     _add_scores(page, result)
+    if result.details is not None:
+        _add_costs(page, result.details)
     for comparison in comparisons:
         _add_comparison(page, comparison)
+    if against is not None:
+        _add_against(page, against, examples_of)
     _add_confusion(page, result)
-    _add_examples(page, examples, result.categories)
+    _add_examples(page, examples_of(result.worst), result.categories)
     page.heading("What was evaluated")
     page.table(("", "value"), [(name, str(value)) for name, value in facts.items()])
     page.write(folder / "report.html")
+    if result.details is not None:
+        write_annotation_errors(folder / "annotation_errors.html", result, examples_of)
+
+
+def _document(result: EvaluationResult, facts: Mapping[str, Cell], against: AgainstResult | None) -> dict[str, Any]:
+    compared = {} if against is None else {"against": against.to_json()}
+    return {**result.to_json(), **compared, "run": dict(facts), **result.details_to_json()}
 
 
 def _add_scores(page: Page, result: EvaluationResult) -> None:
@@ -68,6 +88,29 @@ def _add_scores(page: Page, result: EvaluationResult) -> None:
     page.paragraph("A click on a column sorts by it. TP, FP and FN are matched, superfluous and missed segments.")
     bars = [column for column in ("PQ", "IoU", "AP") if column in classes.columns]
     page.table(classes.columns, [list(row.values()) for row in classes.rows], bars, sortable=True)
+
+
+def _add_costs(page: Page, details: DetailedResult) -> None:
+    costs = cost_table(details)
+    page.heading("What costs PQ")
+    page.paragraph(
+        "Points that PQ gains when one kind of mistake is replaced by the truth and all others stay. Each wrong "
+        "segment is of one kind; the points need not add up to 100. Likely wrong annotations: annotation_errors.html."
+    )
+    page.table(costs.columns, [list(row.values()) for row in costs.rows], ("PQ", "PQ_th", "PQ_st"))
+
+
+def _add_against(page: Page, against: AgainstResult, examples_of: Examples) -> None:
+    table = against_table(against)
+    page.heading("Against another model")
+    page.paragraph(
+        f"{against.path}: PQ on the same images, the difference, and its 95 % interval by a paired bootstrap over "
+        "images. The last column says where the interval lies on one side of zero."
+    )
+    page.table(table.columns, [list(row.values()) for row in table.rows], ("PQ", "against"), sortable=True)
+    for image, example in zip(against.images, examples_of([i.score for i in against.images]), strict=False):
+        title = f"{image.score.file_name}: PQ {number_or_dash(image.score.pq)}, against {number_or_dash(image.against)}"
+        page.pictures(title, pictures_of(example, against.categories))
 
 
 def _add_comparison(page: Page, comparison: Comparison) -> None:
@@ -102,33 +145,5 @@ def _add_examples(page: Page, examples: Iterable[Example], categories: Sequence[
             page.paragraph("Red pixels are in no pair of matching segments; crowds and void are not judged.")
         score = example.score
         share = 100 * score.mistaken_pixels / score.annotated_pixels
-        quality = "–" if score.pq is None else f"{score.pq:.1f}"
-        page.pictures(
-            f"{score.file_name}: PQ {quality}, {share:.0f} % of the pixels mistaken", _pictures(example, categories)
-        )
-
-
-def _pictures(example: Example, categories: Sequence[Category]) -> dict[str, UInt8[np.ndarray, "h w 3"]]:
-    height, width = example.truth.ids.shape
-    factor = min(1.0, LONG_SIDE / max(height, width))
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    mistaken = mistaken_pixels(example.prediction, example.truth).astype(np.uint8)
-    truth, prediction = _shrunk(example.truth, size), _shrunk(example.prediction, size)
-    # Any mistaken pixel of those that one pixel of the picture stands for is shown: small ones survive.
-    red = cv2.resize(mistaken * 255, size, interpolation=cv2.INTER_AREA) > 0
-    if example.image is None:
-        blank = np.full((size[1], size[0], 3), 255, np.uint8)
-        pictures = {"annotated": colorize(truth, categories), "predicted": colorize(prediction, categories)}
-        return {**pictures, "mistaken": draw_mistakes(blank, red)}
-    image = cv2.resize(example.image, size, interpolation=cv2.INTER_AREA)
-    return {
-        "image": image,
-        "annotated": overlay(image, truth, categories),
-        "predicted": overlay(image, prediction, categories),
-        "mistaken": draw_mistakes(image, red),
-    }
-
-
-def _shrunk(panoptic: PanopticSegmentation, size: tuple[int, int]) -> PanopticSegmentation:
-    ids = cv2.resize(panoptic.ids, size, interpolation=cv2.INTER_NEAREST)
-    return PanopticSegmentation(ids, panoptic.segments)
+        title = f"{score.file_name}: PQ {number_or_dash(score.pq)}, {share:.0f} % of the pixels mistaken"
+        page.pictures(title, pictures_of(example, categories))

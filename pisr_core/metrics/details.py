@@ -112,5 +112,5 @@ class Details:
         mended.merge(quality.state + errors[:, : len(COLUMNS)])
         before, after = quality.result(), mended.result()
         groups = ((before.all.pq, after.all.pq), (before.things.pq, after.things.pq), (before.stuff.pq, after.stuff.pq))
-        points = [None if now is None or mended is None else mended - now for now, mended in groups]
-        return ErrorCost(kind, *points, mistakes=int(errors[:, -1].sum()))
+        every, things, stuff = (None if now is None or then is None else then - now for now, then in groups)
+        return ErrorCost(kind, every, things, stuff, int(errors[:, -1].sum()))

@@ -60,8 +60,8 @@ class Doubts:
         """
         right = matches.iou > 0
         scores = np.array([segment.score for segment in overlaps.prediction])
-        missed, superfluous = ~right.any(axis=1), ~right.any(axis=0) & ~matches.ignored
-        most_of_missed = missed[:, None] & (2 * overlaps.shared > overlaps.true_areas[:, None])
+        missed, superfluous = ~right.any(axis=1, keepdims=True), ~right.any(axis=0) & ~matches.ignored
+        most_of_missed = missed & (2 * overlaps.shared > overlaps.true_areas[:, None])
         most_of_superfluous = superfluous & (2 * overlaps.shared > overlaps.predicted_areas)
         different = overlaps.true_classes[:, None] != overlaps.predicted_classes
         doubtful = (most_of_missed | most_of_superfluous) & different & ~overlaps.crowd[:, None] & (scores >= CONFIDENT)

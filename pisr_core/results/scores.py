@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pisr_core.metrics.details import DetailedResult
+from pisr_core.metrics.error_kinds import KINDS
 from pisr_core.metrics.result import EvaluationResult
+from pisr_core.results.against import AgainstResult
 from pisr_core.results.table import Cell, ResultsTable
 
 NOTHING = "nothing"
@@ -54,6 +57,28 @@ def class_table(result: EvaluationResult) -> ResultsTable:
             row |= {"PQ": quality.pq, "SQ": quality.sq, "RQ": quality.rq}
         row |= {"TP": quality.tp, "FP": quality.fp, "FN": quality.fn}
         table.add(row | {name: per_class[index] for name, per_class in counted.items()})
+    return table
+
+
+def cost_table(details: DetailedResult) -> ResultsTable:
+    """One row for each kind of mistake: the PQ that it costs, of all classes, things and stuff."""
+    table = ResultsTable(("mistake", "what it is", "PQ", "PQ_th", "PQ_st", "number"))
+    for cost in details.costs:
+        points = {"PQ": cost.all, "PQ_th": cost.things, "PQ_st": cost.stuff}
+        name = cost.kind.replace("_", " ")
+        table.add({"mistake": name, "what it is": KINDS[cost.kind], **points, "number": cost.mistakes})
+    return table
+
+
+def against_table(against: AgainstResult) -> ResultsTable:
+    """One row for each group of classes and for each class that both models' images have."""
+    table = ResultsTable(("class", "PQ", "against", "difference", "low", "high", "clear"))
+    names = [*against.groups, *(category.name for category in against.categories)]
+    for name, found in zip(names, (*against.groups.values(), *against.per_class), strict=True):
+        if found.difference is not None:
+            clear = "" if not found.clear else "better" if found.difference > 0 else "worse"
+            row: dict[str, Cell] = {"class": name, "PQ": found.pq, "against": found.against}
+            table.add(row | {"difference": found.difference, "low": found.low, "high": found.high, "clear": clear})
     return table
 
 

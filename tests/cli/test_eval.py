@@ -53,6 +53,7 @@ def test_a_report_is_written_and_all_scores_are_printed(pisr, checkpoint, tmp_pa
     assert code == 0 and "scores/report.html" in err
     assert all(word in out for word in ("PQ", "AP50", "mIoU", "things", "sheep", "2 images"))
     assert sorted(path.name for path in (tmp_path / "scores").iterdir()) == [
+        "annotation_errors.html",
         "per_class.csv",
         "report.html",
         "scores.json",
@@ -157,8 +158,24 @@ def test_only_what_is_wanted_is_counted(pisr, parts_case, tmp_path, metrics, key
     _, everything, _ = pisr("eval", *files, "--json")
     code, out, _ = pisr("eval", *files, "--metrics", metrics, "--json", "--out", tmp_path)
     found, known = json.loads(out), json.loads(everything)
-    assert code == 0 and found.keys() - {"images", "seconds"} == {"panoptic"} | keys
+    assert code == 0 and found.keys() - {"images", "seconds"} == {"panoptic", "errors"} | keys
     assert all(found[key] == known[key] for key in {"panoptic"} | keys)
     table = (tmp_path / "per_class.csv").read_text().partition("\n")[0]
     assert ("IoU" in table) == ("semantic" in keys) and ("AP" in table) == ("instance" in keys)
     assert pisr("eval", *files, "--metrics", metrics)[0] == 0
+
+
+def test_two_models_are_compared(pisr, parts_case, tmp_path):
+    files = ["--predictions", parts_case / "pq/pred.json", "--annotations", parts_case / "pq/gt.json"]
+    perfect = ["--predictions", parts_case / "pq/gt.json", "--annotations", parts_case / "pq/gt.json"]
+    assert pisr("eval", *files, "--metrics", "pq", "--out", "first")[0] == 0
+    options = ["--metrics", "pq", "--against", "first/scores.json"]
+    code, out, _ = pisr("eval", *perfect, *options, "--json")
+    found = json.loads(out)
+    assert code == 0 and found["against"]["all"]["pq"] == pytest.approx(found["panoptic"]["all"]["pq"])
+    first = json.loads((tmp_path / "first/scores.json").read_text())["panoptic"]["all"]["pq"]
+    assert found["against"]["all"]["against"] == pytest.approx(first)
+    code, out, _ = pisr("eval", *perfect, *options)
+    assert code == 0 and "Against first/scores.json" in " ".join(out.split()) and "better" in out
+    code, out, err = pisr("eval", *perfect, "--against", "none.json")
+    assert (code, out) == (2, "") and "none.json: no such file" in err and "comparing" not in err
