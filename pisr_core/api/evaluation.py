@@ -28,6 +28,7 @@ def evaluate(
     device: str | None = None,
     progress: Callable[[int, int], None] | None = None,
     observe: Callable[[Sample, PanopticResult], None] | None = None,
+    details: bool = False,
 ) -> EvaluationResult:
     """PQ, AP and mIoU of a model, 0–100, equal to the official tools': what `pisr eval` prints.
 
@@ -44,6 +45,7 @@ def evaluate(
         device: where a model that is loaded for this computes.
         progress: called with (done, total) images.
         observe: called with each image and its prediction, in the dataset's order.
+        details: tell what costs PQ, of each image, and likely wrong annotations too, as `.details`.
 
     Raises:
         CheckpointError: there is no such model.
@@ -67,6 +69,7 @@ def evaluate(
         progress,
         official_instances=None if instances is None else Path(instances),
         observe=observe,
+        details=details,
     )
 
 
