@@ -62,11 +62,11 @@ def class_table(result: EvaluationResult) -> ResultsTable:
 
 def cost_table(details: DetailedResult) -> ResultsTable:
     """One row for each kind of mistake: the PQ that it costs, of all classes, things and stuff."""
-    table = ResultsTable(("mistake", "what it is", "PQ", "PQ_th", "PQ_st", "number"))
+    table = ResultsTable(("mistake", "PQ", "PQ_th", "PQ_st", "number", "what it is"))
     for cost in details.costs:
         points = {"PQ": cost.all, "PQ_th": cost.things, "PQ_st": cost.stuff}
         name = cost.kind.replace("_", " ")
-        table.add({"mistake": name, "what it is": KINDS[cost.kind], **points, "number": cost.mistakes})
+        table.add({"mistake": name, **points, "number": cost.mistakes, "what it is": KINDS[cost.kind]})
     return table
 
 
