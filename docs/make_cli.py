@@ -18,7 +18,8 @@ INTRODUCTION = """# Commands
 
 Written by `python docs/make_cli.py` from what `--help` shows. All commands end with 0 when all went well, 2 after a
 mistake that you can mend, 1 after a bug and 130 after Ctrl-C. Results go to stdout, all else to stderr; where stderr is
-no terminal, lines take the place of bars. `pisr --install-completion` makes the shell complete commands and options.
+no terminal, lines take the place of bars. What `--json` prints is listed in [schema/](schema), a JSON schema for each
+command, and nothing else comes. `pisr --install-completion` makes the shell complete commands and options.
 """
 
 ELSEWHERE = {"--help", "--install-completion", "--show-completion"}

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from json_schemas import check_document, schema_path, validator
 from PIL import Image
 from typer.main import get_command
 
@@ -180,6 +181,24 @@ def test_page_of_commands_is_up_to_date():
     assert (ROOT / "docs" / "cli.md").read_text() == page, "run: python docs/make_cli.py"
 
 
+def test_schemas_are_up_to_date():
+    made = runpy.run_path(str(ROOT / "docs" / "make_schema.py"))
+    files = made["files"](made["schemas"]())
+    assert {path.name: text for path, text in files.items()} == {
+        path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "schema").iterdir()
+    }, "run: python docs/make_schema.py"
+    for path in files:
+        validator(path).check_schema(validator(path).schema)
+
+
+def test_a_schema_takes_nothing_that_it_does_not_list():
+    scores = {"images": 2, "seconds": 0.5}
+    check_document(["eval", "--json"], json.dumps(scores))
+    for wrong in ({**scores, "pq": 50.0}, {**scores, "images": "2"}):
+        with pytest.raises(AssertionError, match="eval.json does not fit"):
+            check_document(["eval", "--json"], json.dumps(wrong))
+
+
 def test_every_command_has_an_example_and_json():
     def leaves(command, name):
         below = getattr(command, "commands", {})
@@ -193,6 +212,7 @@ def test_every_command_has_an_example_and_json():
     for name, command in found.items():
         assert f"Example: {name}" in command.help, name
         assert any("--json" in parameter.opts for parameter in command.params), name
+        assert schema_path(name.split()[1:]), f"{name}: add what --json prints to docs/make_schema.py"
 
 
 def test_every_page_is_on_the_site_and_every_public_name_in_its_reference():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pisr_cli.eval.films import show_films
 from pisr_cli.eval.outcome import Outcome, deliver
 from pisr_cli.eval.subject import SubjectOptions, evaluate_model, load_subject
 from pisr_cli.terminal.console import progress_bar
@@ -39,6 +40,9 @@ class FileOptions:
     metrics: Annotated[
         str, typer.Option(help="What to count, with commas; pq alone is the fastest.", metavar="NAMES")
     ] = ",".join(METRICS)
+    film: Annotated[
+        bool, typer.Option("--film", help="The images are frames of films: count VPQ, STQ and changes of ids.")
+    ] = False
 
 
 @dataclass(frozen=True)
@@ -83,17 +87,24 @@ def evaluate(network: NetworkOptions, subject: SubjectOptions, files: FileOption
 
     Example: pisr eval --checkpoint second.safetensors --out second --against first/scores.json
 
+    Example: pisr eval --predictions predictions/panoptic.json --annotations panoptic_val.json --film
+
     Example: pisr eval --split test-dev --submission upload
     """
     other = None if results.against is None else _scores_of(results.against)  # mistakes shall show before the work
     if files.predictions is None and files.annotations is None:
         if files.metrics != FileOptions.metrics:
             raise ConfigError("--metrics needs predictions on disk; a model's scores are all counted as it predicts.")
+        if files.film:
+            raise ConfigError("--film: predict the films first, then give --predictions and --annotations.")
         chosen = load_subject(network, subject)
         wanted = (results.instances, results.compare, results.submission, results.details)
         outcome = evaluate_model(chosen, *wanted)
     else:
         _refuse_mixtures(network, subject, files, results)
+        if files.film:
+            _evaluate_films(files, results)
+            return
         outcome = _evaluate_files(files, results)
     if other is not None:
         outcome.against = _compared(outcome, other)
@@ -149,6 +160,18 @@ def _evaluate_files(files: FileOptions, results: ResultOptions) -> Outcome:
     from pisr_core.evaluation.examples import FileExamples
 
     return Outcome(result, facts, examples_of=FileExamples(*jsons, *folders, files.images))
+
+
+def _evaluate_films(files: FileOptions, results: ResultOptions) -> None:
+    from pisr_core.metrics.film_files import evaluate_films
+
+    assert files.predictions is not None and files.annotations is not None
+    if results.details or results.instances is not None or files.metrics != FileOptions.metrics:
+        raise ConfigError("--film counts VPQ and STQ alone: leave --out, --against, --instances and --metrics out.")
+    jsons, folders = (files.predictions, files.annotations), (files.predictions_dir, files.annotations_dir)
+    with progress_bar("comparing") as progress:
+        result = evaluate_films(*jsons, *folders, progress)
+    show_films(result, results.as_json)
 
 
 def _metrics(text: str) -> list[str]:

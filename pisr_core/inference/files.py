@@ -90,7 +90,7 @@ class PredictionWriter(CocoPanopticWriter):
         """Writes an image's map and picture; several threads may do so at once. A frame's picture is drawn only."""
         item, panoptic = predicted.input, predicted.panoptic
         png = self.write(predicted.entry, panoptic)
-        picture = _picture(predicted.sample, panoptic, self.categories)
+        picture = _picture(predicted.sample, panoptic, self.categories, lasting_ids=item.film is not None)
         if item.film is not None:
             path = self.pictures / f"{item.film.name}.mp4"
             return Written(PredictedImage(item.source, png, path, len(panoptic.segments)), item.film, picture)
@@ -101,16 +101,16 @@ class PredictionWriter(CocoPanopticWriter):
 
 
 def _picture(
-    sample: Sample, panoptic: PanopticSegmentation, categories: tuple[Category, ...]
+    sample: Sample, panoptic: PanopticSegmentation, categories: tuple[Category, ...], lasting_ids: bool
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The overlay, of an image that is too large at a smaller size."""
     pixels = sample.image.permute(1, 2, 0).numpy()
     own = (pixels.shape[0], pixels.shape[1])
     size = bounded_size(own, MAP_PIXELS, PICTURE_SIDE)
     if size == own:
-        return overlay(np.ascontiguousarray(pixels), panoptic, categories)
+        return overlay(np.ascontiguousarray(pixels), panoptic, categories, lasting_ids)
     smaller = transform.resize(sample.image, list(size), antialias=True).permute(1, 2, 0).contiguous().numpy()
-    return overlay(smaller, replace(panoptic, ids=nearest_resized(panoptic.ids, size)), categories)
+    return overlay(smaller, replace(panoptic, ids=nearest_resized(panoptic.ids, size)), categories, lasting_ids)
 
 
 def with_films(written: Iterable[Written]) -> Generator[PredictedImage]:

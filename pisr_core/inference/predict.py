@@ -21,11 +21,12 @@ from pisr_core.inference.files import Predicted, PredictedImage, PredictionWrite
 from pisr_core.inference.inputs import Inputs, Prepared, grouped, joined, prepare
 from pisr_core.inference.large_images import WAITING_PIXELS, network_config, predicted_maps
 from pisr_core.inference.mode import inference
+from pisr_core.inference.tracking import Tracker
 from pisr_core.inference.video import VIDEO_SUFFIXES
 from pisr_core.models import PanopticModel
 from pisr_core.runtime.patience import LONGER, in_time, worker_pool
 from pisr_core.runtime.pipeline import mapped_ahead, read_ahead
-from pisr_core.structures import PanopticSegmentation, Sample
+from pisr_core.structures import Category, PanopticSegmentation, Sample
 
 MOST_THREADS = 16
 
@@ -55,7 +56,8 @@ def predict(
     """Writes `out/panoptic.json`, `out/panoptic/*.png` (COCO's format, with scores) and `out/overlay/*.jpg`.
 
     Maps have the size of their image. Of a film `clip.mp4` each frame has its map, `clip_000001.png` and so on, and
-    the pictures become the film `overlay/clip.mp4`. Images of equal names get a number. An unreadable image is
+    the pictures become the film `overlay/clip.mp4`; segments keep id and colour from frame to frame (`Tracker`). Images
+    of equal names get a number. An unreadable image is
     skipped.
 
     Threads read images ahead of the network, and draw and write behind it; a few images wait at most, of huge ones
@@ -92,7 +94,7 @@ def predict(
         items = read_ahead(iter(inputs), 1, patience, LONGER, lambda: str(inputs.reading))
         waiting = (threads + batch_size, attrgetter("pixels"), WAITING_PIXELS)
         ahead = mapped_ahead(read, items, pool, *waiting, patience, LONGER, lambda item: str(item.source))
-        maps = tally.readable(_panoptic_maps(model, ahead, device, batch_size), writer)
+        maps = tally.readable(_tracked(_panoptic_maps(model, ahead, device, batch_size), model.categories), writer)
         written = mapped_ahead(writer.write_files, maps, pool, threads, Predicted.pixels, WAITING_PIXELS)
         with closing(with_films(written)) as images:
             for image in images:
@@ -152,6 +154,19 @@ def _panoptic_maps(
         yield from zip(
             group, predicted_maps(model, batch.pin_memory() if device.type == "cuda" else batch, device), strict=True
         )
+
+
+def _tracked(
+    maps: Iterable[tuple[Prepared, PanopticSegmentation | None]], categories: Sequence[Category]
+) -> Iterator[tuple[Prepared, PanopticSegmentation | None]]:
+    """The same, with ids that stay from frame to frame of a film."""
+    film, tracker = None, Tracker(categories)
+    for item, panoptic in maps:
+        if panoptic is not None and item.input.film is not None:
+            if item.input.film is not film:
+                film, tracker = item.input.film, Tracker(categories)
+            panoptic = tracker.update(panoptic)
+        yield item, panoptic
 
 
 def predict_sample(model: PanopticModel, sample: Sample, device: torch.device) -> PanopticSegmentation:

@@ -62,10 +62,17 @@ class Video:
         """Its frames, RGB.
 
         Raises:
-            DataError: after the last frame of a film that has many fewer than its container announces.
+            DataError: after the last frame of a film that has many fewer than its container announces, and where the
+                size changes.
         """
         count, frame = 0, self._first
         while frame is not None:
+            if self._first is not None and frame.shape != self._first.shape:
+                sizes = " to ".join(f"{height}×{width}" for height, width, _ in (self._first.shape, frame.shape))
+                raise DataError(
+                    f"{self.path}: after {count} frames the size changes from {sizes} pixels. What comes before was "
+                    "predicted; cut the film there, or export it in one size."
+                )
             count += 1
             yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
             frame = self._read()

@@ -28,7 +28,10 @@ def colorize(panoptic: PanopticSegmentation, categories: Sequence[Category]) -> 
 
 
 def overlay(
-    image: UInt8[np.ndarray, "H W 3"], panoptic: PanopticSegmentation, categories: Sequence[Category]
+    image: UInt8[np.ndarray, "H W 3"],
+    panoptic: PanopticSegmentation,
+    categories: Sequence[Category],
+    lasting_ids: bool = False,
 ) -> UInt8[np.ndarray, "H W 3"]:
     """The image under its coloured map, with borders and with class names where they fit.
 
@@ -36,9 +39,10 @@ def overlay(
         image: RGB, of the map's size.
         panoptic: the map; void stays as in the image.
         categories: give names and colours.
+        lasting_ids: give a thing the shade of its id, which it has in all frames of a film.
     """
     positions = _positions(panoptic)
-    colors = _painted(positions, palette(panoptic, categories))
+    colors = _painted(positions, palette(panoptic, categories, lasting_ids))
     picture = cv2.addWeighted(image, 1 - OPACITY, colors, OPACITY, 0)
     cv2.copyTo(image, (positions == 0).view(np.uint8), picture)
     _draw_borders(picture, positions)
@@ -55,13 +59,16 @@ def _positions(panoptic: PanopticSegmentation) -> UInt16[np.ndarray, "H W"]:
     return table[panoptic.ids]
 
 
-def palette(panoptic: PanopticSegmentation, categories: Sequence[Category]) -> UInt8[np.ndarray, "positions 3"]:
-    """RGB of void and of the segments in their order; shades go by the order of a class's ids."""
+def palette(
+    panoptic: PanopticSegmentation, categories: Sequence[Category], lasting_ids: bool = False
+) -> UInt8[np.ndarray, "positions 3"]:
+    """RGB of void and of the segments in their order; shades go by the order of a class's ids, or by lasting ids."""
     colors = {}
     instances: Counter[int] = Counter()
     for segment in sorted(panoptic.segments, key=lambda segment: segment.id):
         category = categories[segment.category]
-        colors[segment.id] = _shade(category.color, instances[segment.category]) if category.isthing else category.color
+        shade = segment.id if lasting_ids else instances[segment.category]
+        colors[segment.id] = _shade(category.color, shade) if category.isthing else category.color
         instances[segment.category] += 1
     return np.array([(0, 0, 0), *(colors[segment.id] for segment in panoptic.segments)], dtype=np.uint8)
 

@@ -78,10 +78,15 @@ class SceneDataset:
         picture = expose(rng, picture, ground, self._difficulty)
         return Sample(
             image=torch.from_numpy(picture).permute(2, 0, 1).contiguous(),
-            panoptic=_annotate(ground, things, owners, self._difficulty.relative),
+            panoptic=annotate(ground, owners, self._classes(ground, things, owners)),
             image_id=index,
             file_name=self.file_name(index),
         )
+
+    def _classes(self, ground: Ground, things: Sequence[Thing], owners: Int[np.ndarray, "H W"]) -> list[int]:
+        """Those of the things, as what can be seen of the ground and the others decides."""
+        water = np.count_nonzero((ground.stuff == POSITIONS["water"]) & (owners == 0)) >= _smallest_area(self._size)
+        return [category_of(thing, things, water, self._difficulty.relative) for thing in things]
 
 
 def _smallest_area(size: tuple[int, int]) -> float:
@@ -93,20 +98,24 @@ def _visible(things: Sequence[Thing], size: tuple[int, int]) -> tuple[tuple[Thin
     """The things of which enough is seen, and their map. The others are not drawn at all."""
     owners = draw_map(things, size)
     areas = np.bincount(owners.ravel(), minlength=len(things) + 1)[1:]
-    seen = tuple(t for t, area in zip(things, areas, strict=True) if area >= _enough(t, size))
+    seen = tuple(t for t, area in zip(things, areas, strict=True) if area >= enough_area(t, size))
     return (seen, owners) if len(seen) == len(things) else (seen, draw_map(seen, size))
 
 
-def _enough(thing: Thing, size: tuple[int, int]) -> float:
+def enough_area(thing: Thing, size: tuple[int, int]) -> float:
     """Pixels of a thing that must be seen for it to count: an eighth of its box at least."""
     left, top, right, bottom = thing.box
     return max(_smallest_area(size), (right - left) * (bottom - top) / 8)
 
 
-def _annotate(
-    ground: Ground, things: Sequence[Thing], owners: Int[np.ndarray, "H W"], relative: bool
-) -> PanopticSegmentation:
-    """One segment for each stuff class and each thing. Kerbs and slivers of stuff are void."""
+def annotate(ground: Ground, owners: Int[np.ndarray, "H W"], classes: Sequence[int]) -> PanopticSegmentation:
+    """One segment for each stuff class and each thing. Kerbs and slivers of stuff are void.
+
+    Args:
+        ground: what the things stand on.
+        owners: see `draw_map`.
+        classes: of each thing.
+    """
     covered = owners > 0
     stuff = ground.stuff.copy()
     stuff[covered] = IGNORE_INDEX
@@ -119,9 +128,7 @@ def _annotate(
     ids = cv2.LUT(stuff, id_of_stuff)
     ids[covered] = owners[covered] + len(shown)
 
-    water = POSITIONS["water"] in shown
-    thing_areas = np.bincount(owners.ravel(), minlength=len(things) + 1)[1:]
-    for i, (thing, area) in enumerate(zip(things, thing_areas, strict=True)):
-        category = category_of(thing, things, water, relative)
+    thing_areas = np.bincount(owners.ravel(), minlength=len(classes) + 1)[1:]
+    for i, (category, area) in enumerate(zip(classes, thing_areas, strict=True)):
         segments.append(Segment(len(shown) + 1 + i, category, int(area)))
     return PanopticSegmentation(ids, tuple(segments))
