@@ -47,6 +47,13 @@ def prepare(
     size: Annotated[
         str, typer.Option(help="Height and width in pixels.", metavar="HxW", rich_help_panel=SCENES)
     ] = "128x128",
+    film: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Films of so many frames, in which the things move; 0 for images.", metavar="N",
+            rich_help_panel=SCENES,
+        ),
+    ] = 0,
     difficulty: Annotated[
         str, typer.Option(help="How hard they are.", metavar="NAME", rich_help_panel=SCENES)
     ] = DEFAULTS.difficulty,
@@ -65,20 +72,21 @@ def prepare(
     if name == "scenes":
         if download:
             raise ConfigError("--download: the scenes are drawn here; nothing is fetched for them.")
-        _prepare_scenes(out, ScenesConfig(difficulty, parse_size(size), train, val), as_json)
+        _prepare_scenes(out, ScenesConfig(difficulty, parse_size(size), train, val), film, as_json)
     else:
         _prepare_download(name, root, out, workers, download, as_json)
 
 
-def _prepare_scenes(out: Path | None, config: ScenesConfig, as_json: bool) -> None:
+def _prepare_scenes(out: Path | None, config: ScenesConfig, frames: int, as_json: bool) -> None:
     if out is None:
         raise ConfigError("--out is missing: name the folder that the scenes are written to.")
 
     from pisr_core.data.prepare.scenes import prepare_scenes
 
     with progress_bar("drawing") as progress:
-        prepare_scenes(out, config, progress)
-    counts = f"{config.train_images} training and {config.val_images} validation scenes in {out}"
+        prepare_scenes(out, config, progress, frames)
+    what = f"films of {frames} frames" if frames else "scenes"
+    counts = f"{config.train_images} training and {config.val_images} validation {what} in {out}"
     say(counts)
     if as_json:
         print_json({"out": str(out), "train": config.train_images, "val": config.val_images})

@@ -22,7 +22,7 @@ from pisr_core.inference.inputs import Inputs, Prepared, grouped, joined, prepar
 from pisr_core.inference.large_images import WAITING_PIXELS, network_config, predicted_maps
 from pisr_core.inference.mode import inference
 from pisr_core.inference.tracking import Tracker
-from pisr_core.inference.video import VIDEO_SUFFIXES
+from pisr_core.data.pictures.video import VIDEO_SUFFIXES
 from pisr_core.models import PanopticModel
 from pisr_core.runtime.patience import LONGER, in_time, worker_pool
 from pisr_core.runtime.pipeline import mapped_ahead, read_ahead

@@ -10,12 +10,12 @@ from PIL import Image
 
 from pisr_core.data.coco.files import read_panoptic_json, read_segmentation, rgb_to_id
 from pisr_core.data.pictures.image_tensors import read_image
+from pisr_core.data.pictures.video import Video, written_video
 from pisr_core.errors import DataError
 from pisr_core.inference import inputs
 from pisr_core.inference.fast_model import FastModel
 from pisr_core.inference.mode import inference
 from pisr_core.inference.predict import find_images, predict, predict_sample
-from pisr_core.inference.video import Video, written_video
 from pisr_core.runtime import patience
 from pisr_core.structures import Sample
 
@@ -165,7 +165,13 @@ def test_each_frame_of_a_film_is_predicted(tmp_path, tiny_model, photos):
     video = Video(out / "overlay" / "clip.mp4")
     assert (len(list(video)), video.fps) == (5, 10.0)
     assert sorted(path.name for path in (out / "overlay").iterdir()) == ["a.jpg", "clip.mp4"]
-    assert [image.file_name for image in read_panoptic_json(out / "panoptic.json").images][4] == "clip_000005.png"
+    file = read_panoptic_json(out / "panoptic.json")
+    assert [image.file_name for image in file.images][4] == "clip_000005.png"
+    # The frames are alike: so are the segments, with the ids of a film, which begin above those of stuff.
+    ids = [{segment.id for segment in file.annotations[number].segments} for number in range(1, 6)]
+    assert ids[0] and ids == [ids[0]] * 5
+    stuff = {1 + i for i, category in enumerate(tiny_model.categories) if not category.isthing}
+    assert all(i in stuff or i > len(tiny_model.categories) for i in ids[0])
 
 
 def test_an_interruption_leaves_whole_files_only(tmp_path, tiny_model, album):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 
 from pisr_core.config import ScenesConfig
 from pisr_core.data.coco.files import CocoPanopticWriter
+from pisr_core.data.pictures.video import DEFAULT_FPS, written_video
 from pisr_core.data.scenes import SceneDataset
 from pisr_core.data.scenes.films import SceneFilm
 from pisr_core.errors import DataError
@@ -45,7 +47,10 @@ def prepare_scenes(
     done, total = 0, max(frames, 1) * sum(len(dataset) for dataset in datasets.values())
     for split, dataset in datasets.items():
         path = jsons[split]
-        samples = _filmed(config, split, len(dataset), frames, out) if frames else map(dataset.__getitem__, range(len(dataset)))
+        if frames:
+            samples = _filmed(config, split, len(dataset), frames, out)
+        else:
+            samples = map(dataset.__getitem__, range(len(dataset)))
         with CocoPanopticWriter(path, path.with_suffix(""), dataset.categories) as writer:
             for sample in samples:
                 _write_scene(sample, out / split, writer)
@@ -58,7 +63,7 @@ def _filmed(config: ScenesConfig, split: str, films: int, frames: int, out: Path
     """The frames of all films of a split, numbered through, while the films are written."""
     for index in range(films):
         film = SceneFilm(config, split, index)
-        with written_video(out / "films" / split / f"{film.name}.mp4", FPS) as add:
+        with written_video(out / "films" / split / f"{film.name}.mp4", DEFAULT_FPS) as add:
             for sample in film.frames(frames):
                 add(sample.image.permute(1, 2, 0).numpy())
                 yield replace(sample, image_id=index * frames + int(sample.image_id))

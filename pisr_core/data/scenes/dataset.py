@@ -85,7 +85,7 @@ class SceneDataset:
 
     def _classes(self, ground: Ground, things: Sequence[Thing], owners: Int[np.ndarray, "H W"]) -> list[int]:
         """Those of the things, as what can be seen of the ground and the others decides."""
-        water = np.count_nonzero((ground.stuff == POSITIONS["water"]) & (owners == 0)) >= _smallest_area(self._size)
+        water = int(((ground.stuff == POSITIONS["water"]) & (owners == 0)).sum()) >= _smallest_area(self._size)
         return [category_of(thing, things, water, self._difficulty.relative) for thing in things]
 
 

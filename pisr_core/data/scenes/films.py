@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -35,19 +36,21 @@ class SceneFilm:
     Args:
         config: the level and the size.
         split: `train`, `val` or `test`, which share no film.
-        index: of the film; it begins with the ground and the things of the scene of this number.
+        index: of the film, whose first frame is the scene of this number.
     """
 
     def __init__(self, config: ScenesConfig, split: str, index: int) -> None:
         self._size, self._difficulty = config.size, DIFFICULTIES[config.difficulty]
-        self._seed = (zlib.crc32(f"{config.difficulty}/{split}".encode()), index)
+        seed = (zlib.crc32(f"{config.difficulty}/{split}".encode()), index)
         self.name = f"film_{index:06d}"
-        rng = np.random.default_rng(self._seed)
+        rng = np.random.default_rng(seed)
         self._ground: Ground = lay_ground(rng, self._difficulty, self._size)
         self._things = place_things(rng, self._difficulty, self._ground)
         self._background: Picture = paint_stuff(rng, self._ground, self._difficulty.clutter)
+        self._light = rng
         fastest = FASTEST * min(self._size)
-        self._speeds: Float[np.ndarray, " things"] = rng.uniform(0.2 * fastest, fastest, len(self._things))
+        walking = np.random.default_rng((*seed, 1))
+        self._speeds: Float[np.ndarray, " things"] = walking.uniform(0.2 * fastest, fastest, len(self._things))
         water = bool((self._ground.stuff == POSITIONS["water"]).any())
         self._classes = [
             category_of(thing, self._things, water, self._difficulty.relative) for thing in self._things
@@ -71,7 +74,7 @@ class SceneFilm:
         picture = self._background.copy()
         draw_shadows(picture, seen, strength=0.3)
         draw_things(picture, seen)
-        picture = expose(np.random.default_rng(self._seed), picture, self._ground, self._difficulty)
+        picture = expose(deepcopy(self._light), picture, self._ground, self._difficulty)
         panoptic = annotate(self._ground, draw_map(seen, self._size), [self._classes[i] for i in shown])
         return picture, _lasting(panoptic, shown)
 
