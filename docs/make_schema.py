@@ -309,12 +309,18 @@ class PreparedSplit(TypedDict):
         images: all of them.
         made: PNGs that were written now.
         segments: of all images.
+        tool: whose annotations were read (`convert annotations`).
+        left_out: shapes that can be no region, by kind.
+        hidden: regions that others cover wholly.
     """
 
     json_path: str
     images: int
     made: int
     segments: int
+    tool: NotRequired[str]
+    left_out: NotRequired[dict[str, int]]
+    hidden: NotRequired[int]
 
 
 class DrawnScenes(TypedDict):

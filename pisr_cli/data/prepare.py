@@ -50,7 +50,9 @@ def prepare(
     film: Annotated[
         int,
         typer.Option(
-            min=0, help="Films of so many frames, in which the things move; 0 for images.", metavar="N",
+            min=0,
+            help="Films of so many frames, in which the things move; 0 for images.",
+            metavar="N",
             rich_help_panel=SCENES,
         ),
     ] = 0,

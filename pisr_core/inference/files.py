@@ -13,9 +13,9 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as transform
 
 from pisr_core.data.coco.files import CocoPanopticWriter, ReservedImage
+from pisr_core.data.pictures.video import written_video
 from pisr_core.inference.inputs import Film, Input
 from pisr_core.inference.large_images import MAP_PIXELS, PICTURE_SIDE, bounded_size, nearest_resized
-from pisr_core.data.pictures.video import written_video
 from pisr_core.runtime.atomic import written_whole
 from pisr_core.structures import Category, PanopticSegmentation, Sample
 from pisr_core.visualization.overlay import overlay

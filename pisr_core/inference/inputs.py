@@ -14,9 +14,9 @@ from pisr_core.config import DataConfig
 from pisr_core.data.loading import EvaluationBatch, evaluation_batch
 from pisr_core.data.pictures.image_tensors import read_image
 from pisr_core.data.pictures.images import image_size
+from pisr_core.data.pictures.video import VIDEO_SUFFIXES, Video
 from pisr_core.errors import DataError
 from pisr_core.inference.large_images import network_config
-from pisr_core.data.pictures.video import VIDEO_SUFFIXES, Video
 from pisr_core.runtime.pipeline import read_ahead
 from pisr_core.structures import Sample
 

@@ -16,13 +16,13 @@ import torch
 from pisr_core.data.loading import evaluation_batch
 from pisr_core.data.pictures.images import IMAGE_SUFFIXES
 from pisr_core.data.pictures.value_range import with_value_range
+from pisr_core.data.pictures.video import VIDEO_SUFFIXES
 from pisr_core.errors import DataError
 from pisr_core.inference.files import Predicted, PredictedImage, PredictionWriter, with_films
 from pisr_core.inference.inputs import Inputs, Prepared, grouped, joined, prepare
 from pisr_core.inference.large_images import WAITING_PIXELS, network_config, predicted_maps
 from pisr_core.inference.mode import inference
 from pisr_core.inference.tracking import Tracker
-from pisr_core.data.pictures.video import VIDEO_SUFFIXES
 from pisr_core.models import PanopticModel
 from pisr_core.runtime.patience import LONGER, in_time, worker_pool
 from pisr_core.runtime.pipeline import mapped_ahead, read_ahead

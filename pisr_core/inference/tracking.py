@@ -19,6 +19,12 @@ MEMORY = 15
 LEAST_OVERLAP = 0.15
 """IoU from which on a segment is taken for a track; things move between frames, so it is far below one half."""
 
+SLIVER = 0.5
+"""What a segment that lies wholly within a thing counts for, beside an IoU of 1."""
+
+SEEN = 0.9
+"""Share of a thing's whole area from which on nothing hides it."""
+
 INERTIA = 0.5
 """Share of the former velocity in the new one, for a thing that is half hidden seems to jump."""
 
@@ -37,38 +43,51 @@ class _Place:
         """(y, x) of the middle of its pixels."""
         return np.array([self.top, self.left]) + [positions.mean() for positions in np.nonzero(self.mask)]
 
-    def overlap(self, other: _Place, move: tuple[int, int]) -> float:
-        """IoU with another one, after it has moved by (y, x) pixels."""
+    def shared(self, other: _Place, move: tuple[int, int]) -> int:
+        """Shared pixels of another one, after it has moved by (y, x) pixels."""
         top, left = self.top + move[0] - other.top, self.left + move[1] - other.left
         (height, width), (rows, columns) = self.mask.shape, other.mask.shape
         y, x = slice(max(top, 0), min(top + height, rows)), slice(max(left, 0), min(left + width, columns))
         if y.start >= y.stop or x.start >= x.stop:
-            return 0.0
+            return 0
         mine = self.mask[y.start - top : y.stop - top, x.start - left : x.stop - left]
-        shared = int((mine & other.mask[y, x]).sum())
-        return shared / (self.area + other.area - shared)
+        return int((mine & other.mask[y, x]).sum())
 
 
 @dataclass
 class _Track:
-    """A thing as it was last seen."""
+    """A thing as it was seen, last and whole.
+
+    What hides a thing leaves a sliver of it, whose middle moves otherwise than the thing: so the largest of its last
+    masks stays for when it comes out again, and where slivers are seen the velocity stays.
+    """
 
     id: int
     category: int
     place: _Place
     frame: int
+    whole: _Place
+    whole_frame: int
     velocity: Float[np.ndarray, " 2"]
 
     def overlap(self, place: _Place, frame: int) -> float:
-        """IoU with a segment of a later frame, had it moved on as before."""
-        rows, columns = np.rint(self.velocity * (frame - self.frame)).astype(int).tolist()
-        return self.place.overlap(place, (rows, columns))
+        """With a segment of a later frame, had it moved on as before: IoU, or the share of the smaller in the whole."""
+        last = self.place.shared(place, self._moved(frame - self.frame))
+        whole = self.whole.shared(place, self._moved(frame - self.whole_frame))
+        return max(last / (self.place.area + place.area - last), SLIVER * whole / min(self.whole.area, place.area))
 
-    def see(self, place: _Place, frame: int) -> None:
+    def see(self, place: _Place, frame: int, memory: int) -> None:
         """It is there now."""
-        moved = (place.center - self.place.center) / (frame - self.frame)
-        self.velocity = INERTIA * self.velocity + (1 - INERTIA) * moved
+        if min(place.area, self.place.area) >= SEEN * self.whole.area:
+            moved = (place.center - self.place.center) / (frame - self.frame)
+            self.velocity = INERTIA * self.velocity + (1 - INERTIA) * moved
         self.place, self.frame = place, frame
+        if place.area >= self.whole.area or frame - self.whole_frame > memory:
+            self.whole, self.whole_frame = place, frame
+
+    def _moved(self, frames: int) -> tuple[int, int]:
+        rows, columns = np.rint(self.velocity * frames).astype(int).tolist()
+        return rows, columns
 
 
 class Tracker:
@@ -125,9 +144,8 @@ class Tracker:
         """The id of a thing, which begins a track where it has none."""
         if track is None:
             self._last_id += 1
-            track = _Track(self._last_id, category, place, self._frame, np.zeros(2))
+            track = _Track(self._last_id, category, place, self._frame, place, self._frame, np.zeros(2))
             self._tracks.append(track)
         else:
-            track.see(place, self._frame)
+            track.see(place, self._frame, self._memory)
         return track.id
-

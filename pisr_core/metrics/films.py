@@ -104,7 +104,9 @@ class FilmScores:
         aq = 100 * sum(self._association) / len(self._association) if self._association else None
         sq = self._mean_iou()
         return FilmResult(
-            *(_mean([getattr(result, group).pq for result in per_window.values()]) for group in GROUPS),
+            vpq=_mean([result.all.pq for result in per_window.values()]),
+            vpq_things=_mean([result.things.pq for result in per_window.values()]),
+            vpq_stuff=_mean([result.stuff.pq for result in per_window.values()]),
             windows={k: result.all for k, result in per_window.items()},
             stq=None if aq is None or sq is None else math.sqrt(aq * sq),
             aq=aq,
@@ -129,9 +131,6 @@ class FilmScores:
         right = np.diag(self._confusion)
         union = self._confusion.sum(axis=1) + self._confusion[:, :-1].sum(axis=0) - right
         return 100 * float((right[union > 0] / union[union > 0]).mean()) if union.any() else None
-
-
-GROUPS = ("all", "things", "stuff")
 
 
 @dataclass

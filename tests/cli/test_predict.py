@@ -7,8 +7,8 @@ from PIL import Image
 
 from pisr_cli.app import main
 from pisr_core import presets
-from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.data.pictures.video import written_video
+from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.models import build_model
 from pisr_core.weights.files.checkpoint import save_checkpoint
 

@@ -10,9 +10,9 @@ import numpy as np
 from specimen import SIZE, Specimen, csv_bytes, pixels
 
 from pisr_core.config import Config, DataConfig, TrainConfig
+from pisr_core.data.pictures.video import written_video
 from pisr_core.errors import DataError
 from pisr_core.inference.inputs import Inputs, prepare
-from pisr_core.data.pictures.video import written_video
 from pisr_core.profiling.tradeoff import read_results
 from pisr_core.results.table import ResultsTable
 from pisr_core.structures import Category

@@ -45,6 +45,21 @@ def test_what_is_hidden_for_a_while_comes_back_as_itself():
     assert ids_at(tracker.update(frame((position[11], 1))), position[11]) == [first]
 
 
+def test_what_walks_behind_another_comes_out_as_itself():
+    """Of the car there is less and less to see, nothing for five frames, and then a sliver at the other side."""
+    tracker, seen = Tracker(CATEGORIES), []
+    for step in range(25):
+        x = 10 + 3 * step
+        shown = frame((x, 1), (45, 2))
+        shown.ids[shown.ids == shown.segments[1].id] = 1
+        shown.ids[20 : 20 + SIZE, x : x + SIZE] = shown.segments[1].id
+        shown.ids[15:35, 45:70] = shown.segments[2].id  # the wall is nearer
+        visible = {int(i) for i in np.unique(shown.ids)}
+        tracked = tracker.update(PanopticSegmentation(shown.ids, tuple(s for s in shown.segments if s.id in visible)))
+        seen.append({segment.id for segment in tracked.segments if segment.category == 1})
+    assert set() in seen and set.union(*seen) == {4} and seen[-1] == {4}
+
+
 def test_what_is_gone_too_long_is_forgotten():
     tracker = Tracker(CATEGORIES)
     assert ids_at(tracker.update(frame((50, 1))), 50) == [4]

@@ -52,9 +52,7 @@ class SceneFilm:
         walking = np.random.default_rng((*seed, 1))
         self._speeds: Float[np.ndarray, " things"] = walking.uniform(0.2 * fastest, fastest, len(self._things))
         water = bool((self._ground.stuff == POSITIONS["water"]).any())
-        self._classes = [
-            category_of(thing, self._things, water, self._difficulty.relative) for thing in self._things
-        ]
+        self._classes = [category_of(thing, self._things, water, self._difficulty.relative) for thing in self._things]
 
     def frames(self, count: int) -> Iterator[Sample]:
         """The first frames; an image's id is its number, from 1."""

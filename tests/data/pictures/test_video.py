@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pisr_core.errors import DataError
 from pisr_core.data.pictures.video import Video, written_video
+from pisr_core.errors import DataError
 
 
 def frames(count=6, height=48, width=64):
@@ -98,10 +98,6 @@ def test_a_film_that_changes_its_size_is_named_after_what_could_be_read(tmp_path
     monkeypatch.setattr(video, "_read", lambda: next(more))
     read = []
     with pytest.raises(DataError, match=r"clip.mp4: after 2 frames the size changes from 48×64 to 24×32 pixels"):
-        read.extend(video)
-    assert not read
-    more = iter([*frames(1), *frames(3, 24, 32)])
-    with pytest.raises(DataError):
         for frame in video:
             read.append(frame.shape)
     assert read == [(48, 64, 3)] * 2
