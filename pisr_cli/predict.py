@@ -54,6 +54,8 @@ def predict(
 
     Example: pisr predict photos --out predictions --format cvat
 
+    Example: pisr predict photos --out predictions --set merge.center_threshold=0.2 --multi-scale 0.75,1,1.5 --flip
+
     Example: pisr predict photo.jpg --checkpoint eomt-s-coco --out predictions
     """
     from pisr_core.data.annotation_tools.write import check_format

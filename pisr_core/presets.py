@@ -9,7 +9,7 @@ import math
 import tomllib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from reprlib import repr as shown
 from typing import Any
@@ -69,6 +69,16 @@ def changed(config: Config, settings: Mapping[str, Any]) -> Config:
     for key, value in settings.items():
         _merge(table, _nested(key, value))
     return from_dict(table, source=config.name) if settings else config
+
+
+def values(overrides: Sequence[str]) -> dict[str, Any]:
+    """What overrides set, see `load`, by dotted keys; of a whole table each of its values."""
+
+    def leaves(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+        for key, value in table.items():
+            yield from leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else ((prefix + key, value),)
+
+    return {key: value for override in overrides for key, value in leaves(_parse_override(override), "")}
 
 
 def from_dict(table: Mapping[str, Any], source: str) -> Config:

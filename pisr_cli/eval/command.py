@@ -83,6 +83,8 @@ def evaluate(network: NetworkOptions, subject: SubjectOptions, files: FileOption
 
     Example: pisr eval --checkpoint runs/first/best.safetensors --data datasets --out scores
 
+    Example: pisr eval --set merge.center_threshold=0.2 --set data.eval_short_side=512
+
     Example: pisr eval --predictions predicted.json --annotations panoptic_val2017.json
 
     Example: pisr eval --checkpoint second.safetensors --out second --against first/scores.json
@@ -101,7 +103,7 @@ def evaluate(network: NetworkOptions, subject: SubjectOptions, files: FileOption
         wanted = (results.instances, results.compare, results.submission, results.details)
         outcome = evaluate_model(chosen, *wanted)
     else:
-        _refuse_mixtures(network, subject, files, results)
+        _refuse_mixtures(network, files, results)
         if files.film:
             _evaluate_films(files, results)
             return
@@ -125,20 +127,14 @@ def _compared(outcome: Outcome, other: OtherScores) -> AgainstResult:
     return compare_with(other, outcome.result)
 
 
-def _refuse_mixtures(
-    network: NetworkOptions, subject: SubjectOptions, files: FileOptions, results: ResultOptions
-) -> None:
+def _refuse_mixtures(network: NetworkOptions, files: FileOptions, results: ResultOptions) -> None:
     """Raises `ConfigError` where both a model and files are given, or too few files."""
     if network.checkpoint is not None or files.predictions is None or files.annotations is None:
         raise ConfigError("what to score? Give either --checkpoint, or --predictions with --annotations.")
-    if (
-        results.compare
-        or results.submission
-        or replace(network, device=None) != NetworkOptions()
-        or subject.views is not None
-    ):
+    if results.compare or results.submission or replace(network, device=None) != NetworkOptions():
         raise ConfigError(
-            "--compare, --submission, --multi-scale, --flip, --precision and --compile need a model: give --checkpoint."
+            "--compare, --submission, --set, --multi-scale, --flip, --precision and --compile need a model: give "
+            "--checkpoint."
         )
 
 

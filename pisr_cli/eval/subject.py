@@ -38,18 +38,6 @@ class SubjectOptions:
     split: Split = "val"
     limit: Limit = 0
     batch_size: BatchSize = 1
-    multi_scale: Annotated[
-        str | None,
-        typer.Option(
-            help="Merge predictions at these shares of the evaluation size, such as 0.5,1,1.5.", metavar="SCALES"
-        ),
-    ] = None
-    flip: Annotated[bool, typer.Option("--flip", help="Merge with predictions of the mirrored image.")] = False
-
-    @property
-    def views(self) -> tuple[tuple[float, ...], bool] | None:
-        """The scales, and whether to mirror; `None` for the image itself."""
-        return None if self.multi_scale is None and not self.flip else (_scales(self.multi_scale or "1"), self.flip)
 
 
 @dataclass(frozen=True)
@@ -61,40 +49,19 @@ class Subject:
     dataset: PanopticDataset
     config: DataConfig
     device: torch.device
-    precision: str
+    network: NetworkOptions
     options: SubjectOptions
-
-    @property
-    def seen_as(self) -> str:
-        """How the model sees an image."""
-        if self.options.views is None:
-            return "the image itself"
-        scales, mirrored = self.options.views
-        return f"scales {', '.join(map(str, scales))}{', mirrored too' if mirrored else ''}"
-
-
-def _scales(text: str) -> tuple[float, ...]:
-    try:
-        scales = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError(f"--multi-scale {text}: write numbers with commas, for example 0.5,1,1.5.") from None
-    if not all(0.05 <= scale <= 20 for scale in scales):
-        raise ConfigError(f"--multi-scale {text}: choose scales from 0.05 to 20.")
-    return scales
 
 
 def load_subject(network: NetworkOptions, options: SubjectOptions) -> Subject:
     """Reads the checkpoint and finds the dataset."""
     from pisr_core.data import build_dataset
-    from pisr_core.evaluation.multi_scale import MultiScaleModel
 
-    views = options.views  # mistakes shall show before the work
     path, model, device = network.load()
-    seen: PanopticModel = model if views is None else MultiScaleModel(model, *views)
     config = replace(model.config.data, dataset=options.dataset or model.config.data.dataset)
     dataset = build_dataset(config, options.split, options.data)
     say(f"{path} on {config.dataset} {options.split}, {device}")
-    return Subject(path, seen, dataset, config, device, network.precision, options)
+    return Subject(path, model, dataset, config, device, network, options)
 
 
 def evaluate_model(
@@ -196,7 +163,8 @@ def _facts(subject: Subject, images: int) -> dict[str, Any]:
         "dataset": subject.config.dataset,
         "split": subject.options.split,
         "images": images,
-        "seen as": subject.seen_as,
+        "seen as": subject.network.seen_as,
         "device": str(subject.device),
-        "precision": subject.precision,
+        "precision": subject.network.precision,
+        "settings": " ".join(subject.network.settings or ()) or "those of the checkpoint",
     }

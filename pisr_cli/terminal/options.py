@@ -13,12 +13,13 @@ import typer
 from typer.models import ParameterInfo
 
 from pisr_cli.terminal.checkpoints import fetched
+from pisr_core.errors import ConfigError
 from pisr_core.runtime.obstacles import check_writable
 
 if TYPE_CHECKING:
     import torch
 
-    from pisr_core.inference.fast_model import FastModel
+    from pisr_core.models import PanopticModel
 
 MODEL_NAMES = "a file, a name that `pisr weights list` shows, USER/NAME on the Hugging Face hub, or a folder"
 """What names a model, for help texts."""
@@ -50,6 +51,14 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a setting, such as train.lr=0.001. Repeatable.", metavar="KEY=VALUE"),
 ]
+PredictionSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Change a setting of prediction, such as merge.center_threshold=0.2. Repeatable.",
+        metavar="KEY=VALUE",
+    ),
+]
 Steps = Annotated[int | None, typer.Option(help="The same as --set train.steps=N.", metavar="N")]
 
 
@@ -80,17 +89,52 @@ class NetworkOptions:
     device: Device = None
     precision: Precision = "no"
     compiled: Compile = False
+    settings: PredictionSettings = None
+    multi_scale: Annotated[
+        str | None,
+        typer.Option(
+            help="Merge predictions at these shares of the evaluation size, such as 0.5,1,1.5.", metavar="SCALES"
+        ),
+    ] = None
+    flip: Annotated[bool, typer.Option("--flip", help="Merge with predictions of the mirrored image.")] = False
 
-    def load(self) -> tuple[Path, FastModel, torch.device]:
-        """The checkpoint's name, its model made fast, and the device that it is on."""
+    @property
+    def views(self) -> tuple[tuple[float, ...], bool] | None:
+        """The scales, and whether to mirror; `None` for the image itself."""
+        return None if self.multi_scale is None and not self.flip else (_scales(self.multi_scale or "1"), self.flip)
+
+    @property
+    def seen_as(self) -> str:
+        """How the model sees an image, in words."""
+        if self.views is None:
+            return "the image itself"
+        scales, mirrored = self.views
+        return f"scales {', '.join(map(str, scales))}{', mirrored too' if mirrored else ''}"
+
+    def load(self) -> tuple[Path, PanopticModel, torch.device]:
+        """The checkpoint's name, its model made fast, which sees the views, and the device that it is on."""
         from pisr_core.inference.fast_model import FastModel, check_precision
         from pisr_core.inference.load import load_model
+        from pisr_core.inference.multi_scale import MultiScaleModel
         from pisr_core.runtime.devices.device import choose_device
 
         device = choose_device(self.device)
         check_precision(self.precision)
+        views = self.views  # mistakes shall show before the work
         name = fetched(self.checkpoint)
-        return name, FastModel(load_model(name, device, self.categories), self.precision, self.compiled), device
+        network = load_model(name, device, self.categories, self.settings or ())
+        model = FastModel(network, self.precision, self.compiled)
+        return name, model if views is None else MultiScaleModel(model, *views), device
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    try:
+        scales = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--multi-scale {text}: write numbers with commas, for example 0.5,1,1.5.") from None
+    if not all(0.05 <= scale <= 20 for scale in scales):
+        raise ConfigError(f"--multi-scale {text}: choose scales from 0.05 to 20.")
+    return scales
 
 
 def with_steps(settings: list[str] | None, steps: int | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,24 +10,32 @@ import torch
 
 from pisr_core.config import Config
 from pisr_core.errors import CheckpointError, ConfigError
+from pisr_core.inference.settings import for_prediction
 from pisr_core.models import TwoStageModel, build_model
 from pisr_core.weights.files.checkpoint import Checkpoint
 from pisr_core.weights.find import load_checkpoint
 
 
-def load_model(name: str | Path, device: torch.device, categories: Path | None = None) -> TwoStageModel:
+def load_model(
+    name: str | Path, device: torch.device, categories: Path | None = None, settings: Sequence[str] = ()
+) -> TwoStageModel:
     """The model of a checkpoint, ready to predict. What is not on this machine is fetched.
 
     Args:
         name: see `find_weights`.
         device: where it shall compute.
         categories: see `load_checkpoint`.
+        settings: see `for_prediction`.
 
     Raises:
         CheckpointError: there is no such checkpoint, it cannot be used, or its weights do not fit its own config.
+        ConfigError: a setting that is unknown, wrong, or belongs to training.
         DataError: the categories cannot be read.
     """
-    return build_trained(load_checkpoint(name, categories), str(name), device)
+    checkpoint = load_checkpoint(name, categories)
+    if settings:
+        checkpoint = replace(checkpoint, config=for_prediction(checkpoint.config, settings))
+    return build_trained(checkpoint, str(name), device)
 
 
 def build_trained(checkpoint: Checkpoint, name: str, device: torch.device) -> TwoStageModel:

@@ -87,6 +87,16 @@ def test_several_views_are_said_and_change_the_scores(pisr, checkpoint, tmp_path
     assert run["seen as"] == "scales 0.5, 1.0, mirrored too"
 
 
+def test_settings_of_prediction_are_said_and_change_the_scores(pisr, checkpoint, tmp_path):
+    base = ("eval", "--checkpoint", checkpoint(), "--device", "cpu", "--json", "--limit", 1)
+    plain = json.loads(pisr(*base)[1])
+    setting = "merge.stuff_area=0.999"
+    changed = json.loads(pisr(*base, "--set", setting, "--set", "data.eval_short_side=32", "--out", "scores")[1])
+    assert changed["semantic"] != plain["semantic"]
+    run = json.loads((tmp_path / "scores" / "scores.json").read_text())["run"]
+    assert run["settings"] == f"{setting} data.eval_short_side=32"
+
+
 def test_ours_is_compared_with_the_paper(pisr, checkpoint):
     row = PaperRow(5, "Panoptic-DL + PISR", "RN50", "val", {"PQ": 62.2, "mIoU": 80.2, "iIoU": 64.4})
     base = ("eval", "--checkpoint", checkpoint(paper=(row,)), "--device", "cpu", "--limit", 1, "--compare")
@@ -119,6 +129,7 @@ def test_coco_test_images_become_an_archive_without_scores(pisr, checkpoint, tmp
     [
         (["--multi-scale", "half"], "0.5,1,1.5"),
         (["--multi-scale", "0"], "0.05"),
+        (["--set", "loss.gamma=2"], "--set loss.gamma: belongs to training"),
         (["--compare"], "no row of scenes-pdl-r18 on scenes val"),
         (["--submission", "up"], "no evaluation server"),
         (["--submission", "up.zip"], "name a folder"),

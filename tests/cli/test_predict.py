@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,9 +8,17 @@ from PIL import Image
 
 from pisr_cli.app import main
 from pisr_core import presets
+from pisr_core.data.coco.files import read_panoptic_png
+from pisr_core.data.pictures.image_tensors import read_image
 from pisr_core.data.pictures.video import written_video
 from pisr_core.data.scenes import SCENE_CATEGORIES
+from pisr_core.inference.fast_model import FastModel
+from pisr_core.inference.load import load_model
+from pisr_core.inference.mode import inference
+from pisr_core.inference.multi_scale import MultiScaleModel
+from pisr_core.inference.predict import predict_sample
 from pisr_core.models import build_model
+from pisr_core.structures import Sample
 from pisr_core.weights.files.checkpoint import save_checkpoint
 
 
@@ -81,3 +90,49 @@ def test_a_broken_film_is_named_after_the_rest(predict, tmp_path):
     code, _, err = predict("broken.mov", "photo.png")
     assert code == 2 and "broken.mov: cannot be read as a video" in err
     assert (tmp_path / "out/overlay/photo.jpg").is_file()
+
+
+def segments_of(tmp_path):
+    content = json.loads((tmp_path / "out/panoptic.json").read_text())
+    isthing = {category["id"]: category["isthing"] for category in content["categories"]}
+    found = content["annotations"][0]["segments_info"]
+    return [isthing[segment["category_id"]] for segment in found]
+
+
+def test_settings_of_prediction_can_be_changed(predict, tmp_path):
+    """A random network sees stuff; none of it is the whole image, nor is any peak sure."""
+    assert predict("photo.png")[0] == 0 and 0 in segments_of(tmp_path)
+    settings = ("merge.stuff_area=0.999", "merge.center_threshold=1")
+    assert predict("photo.png", *(f"--set={setting}" for setting in settings))[0] == 0
+    assert segments_of(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("merge.center_treshold=1", "did you mean merge.center_threshold?"),
+        ("merge.stuff_area=2", "merge.stuff_area = 2"),
+        ("merge.nms_kernel=big", "a whole number is needed"),
+        ("train.lr=1", "--set train.lr: belongs to training"),
+        ("relation={name='none'}", "--set relation.name: belongs to training"),
+        ("merge.top_k", "key=value"),
+    ],
+)
+def test_other_settings_are_refused_by_name(predict, tmp_path, setting, message):
+    code, out, err = predict("photo.png", "--set", setting)
+    assert code == 2 and message in " ".join(err.split()) and "Traceback" not in err
+    assert ("merge.center_threshold, merge.nms_kernel" in " ".join(err.split())) == ("belongs to training" in message)
+    assert not (tmp_path / "out").exists()
+
+
+def test_several_views_are_seen_as_in_an_evaluation(predict, tmp_path):
+    """By the same model: its maps are those that `eval` would score."""
+    assert predict("photo.png", "--multi-scale", "1,2", "--flip")[0] == 0
+    network = load_model("model.safetensors", torch.device("cpu"))
+    views = MultiScaleModel(FastModel(network), (1.0, 2.0), flip=True)
+    image = Sample(read_image(Path("photo.png")), None, 1, "photo.png")
+    with inference(views):
+        expected = predict_sample(views, image, torch.device("cpu"))
+    assert (read_panoptic_png(tmp_path / "out/panoptic/photo.png") == expected.ids).all()
+    code, _, err = predict("photo.png", "--multi-scale", "half")
+    assert code == 2 and "0.5,1,1.5" in err

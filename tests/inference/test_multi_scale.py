@@ -6,7 +6,7 @@ import torch
 from pisr_core import presets
 from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.errors import ConfigError
-from pisr_core.evaluation.multi_scale import MultiScaleModel
+from pisr_core.inference.multi_scale import MultiScaleModel
 from pisr_core.models import TwoStageModel, build_model
 from pisr_core.models.boxes import views as box_views
 from pisr_core.models.boxes.structures import Detections, FPNPrediction

@@ -1,4 +1,4 @@
-"""Multi-scale and mirrored evaluation: a model sees several views of an image, and its predictions are merged."""
+"""Multi-scale and mirrored prediction: a model sees several views of an image, and its predictions are merged."""
 
 from __future__ import annotations
 
