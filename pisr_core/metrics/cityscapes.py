@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +13,14 @@ from cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling import args as 
 from cityscapesscripts.helpers.labels import id2label, name2label
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
-from scipy.sparse import csr_array
 
-from pisr_core.data.pictures.images import BROKEN_IMAGE_ERRORS, FORMATS
+from pisr_core.data.pictures.images import FORMATS
+from pisr_core.data.pictures.pillow_errors import BROKEN_IMAGE_ERRORS
 from pisr_core.errors import DataError
 from pisr_core.metrics.detections import DetectionState, ImageDetections, InstanceResult, Outcome, mean_percent
-from pisr_core.metrics.overlaps import Overlaps, segment_overlaps
+from pisr_core.metrics.overlaps import Overlaps, SegmentMap, map_overlaps
 from pisr_core.metrics.semantic import SemanticResult
-from pisr_core.structures import Category, PanopticSegmentation, Segment, thing_ids
+from pisr_core.structures import Category, PanopticSegmentation, Segment, SegmentArrays, thing_ids
 
 THRESHOLDS: Float[np.ndarray, " thresholds"] = instance_settings.overlaps
 """IoU that a match must exceed."""
@@ -52,14 +53,15 @@ class CityscapesAP:
         self.gt_fine = gt_fine
         self.state = DetectionState(np.zeros((1, len(categories)), np.int64), len(THRESHOLDS))
 
-    def update(self, image_id: int | str, overlaps: Overlaps, prediction: PanopticSegmentation) -> None:
+    def update(self, image_id: int | str, overlaps: Overlaps) -> None:
         """Adds one image.
 
         Raises:
             DataError: its file in `gt_fine` is missing, broken or of another size.
         """
         if self.gt_fine is not None:
-            overlaps = segment_overlaps(_read_instance_ids(self.gt_fine, image_id, self.categories), prediction)
+            instances, prediction = _read_instance_ids(self.gt_fine, image_id, self.categories), overlaps.prediction
+            overlaps = map_overlaps(SegmentMap.of(instances), SegmentMap(prediction.ids, prediction.segments))
         classes = overlaps.predicted_classes
         things = np.isin(classes, thing_ids(self.categories))
         same_class = overlaps.true_classes[:, None] == classes
@@ -79,7 +81,7 @@ class CityscapesAP:
                 Outcome.FALSE_POSITIVE,
             ),
         ).astype(np.uint8)
-        scores = np.array([segment.score for segment in overlaps.prediction], np.float64)
+        scores = overlaps.prediction.segments.scores
         image = ImageDetections(image_id, classes[things], scores[things], outcomes[:, things])
         self.state.images.append(image)
         truths = overlaps.true_classes[counted]
@@ -176,25 +178,26 @@ class InstanceIoU:
         }
         self._group_of = groups
 
-    def update(self, truth: Sequence[Segment], pixels: Int[np.ndarray, "rows columns"]) -> None:
+    def update(self, truth: SegmentArrays, pixels: Int[np.ndarray, "rows columns"]) -> None:
         """Adds one image, from the same table as `MeanIoU`."""
-        for segment, row in zip(truth, pixels[1:], strict=True):
-            category = self.categories[segment.category]
+        for position, crowd, row in zip(truth.classes.tolist(), truth.crowds.tolist(), pixels[1:], strict=True):
+            category = self.categories[position]
             area = int(row.sum())
-            if segment.iscrowd or not category.isthing or area == 0:
+            if crowd or not category.isthing or area == 0:
                 continue
             weight = pixel_settings.avgClassSize[category.name] / area
-            in_group = row[:-1][self._groups[self._group_of[segment.category]]].sum()
-            right = np.array([row[segment.category], in_group])
-            self.state[segment.category] += weight * np.stack([right, area - right], axis=1)
+            in_group = row[:-1][self._groups[self._group_of[position]]].sum()
+            right = np.array([row[position], in_group])
+            self.state[position] += weight * np.stack([right, area - right], axis=1)
 
     def merge(self, state: Float[np.ndarray, "classes 2 2"]) -> None:
         """Adds the state of another one."""
         self.state += state
 
-    def result(self, semantic: SemanticResult, confusion: csr_array) -> SemanticResult:
+    def result(self, semantic: SemanticResult, confusion: Counter[tuple[int, int]]) -> SemanticResult:
         """Adds the scores of all images so far to those of `MeanIoU`, whose pixel counts give the false positives."""
-        predicted = confusion[:, :-1]
+        count = len(self.categories)
+        predicted = np.array([[confusion[annotated, other] for other in range(count)] for annotated in range(count)])
         per_class = [
             _iou(self.state[index, 0], int(predicted[:, index].sum() - predicted[index, index]))
             if category.isthing

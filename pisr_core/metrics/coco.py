@@ -19,18 +19,16 @@ from pisr_core.errors import DataError
 from pisr_core.metrics.detections import DetectionState, ImageDetections, InstanceResult, Outcome, mean_percent
 from pisr_core.metrics.matching import Instances, match_detections, outside
 from pisr_core.metrics.overlaps import Overlaps
-from pisr_core.structures import Category, PanopticSegmentation, thing_ids
+from pisr_core.structures import Category, thing_ids
 
 MAX_DETECTIONS = 100
 """Only so many of the best detections of a class count in an image."""
 
-InstanceSource = Callable[[int | str, Overlaps, PanopticSegmentation], tuple[Instances, Float[np.ndarray, "p t"]]]
+InstanceSource = Callable[[int | str, Overlaps], tuple[Instances, Float[np.ndarray, "p t"]]]
 """Gives an image's annotated instances and the IoU of each predicted segment with them."""
 
 
-def panoptic_instances(
-    image_id: int | str, overlaps: Overlaps, prediction: PanopticSegmentation
-) -> tuple[Instances, Float[np.ndarray, "p t"]]:
+def panoptic_instances(image_id: int | str, overlaps: Overlaps) -> tuple[Instances, Float[np.ndarray, "p t"]]:
     """The segments of the panoptic annotation; with a crowd, IoU is the share of the prediction that lies on it."""
     shared, areas = overlaps.shared.T, overlaps.predicted_areas[:, None]
     union = np.where(overlaps.crowd, areas, areas + overlaps.true_areas - shared)
@@ -61,9 +59,7 @@ class OfficialInstances:
         except (ValueError, KeyError, TypeError, AssertionError, AttributeError) as error:
             raise DataError(f"{path}: is no COCO instances JSON ({error!r}). Download it again.") from error
 
-    def __call__(
-        self, image_id: int | str, overlaps: Overlaps, prediction: PanopticSegmentation
-    ) -> tuple[Instances, Float[np.ndarray, "p t"]]:
+    def __call__(self, image_id: int | str, overlaps: Overlaps) -> tuple[Instances, Float[np.ndarray, "p t"]]:
         """The image's instances, and the IoU of the predicted segments' masks with them."""
         if image_id not in self._coco.imgs:
             raise DataError(f"{self.path}: has no image {image_id!r}. Give the file of the same split.")
@@ -73,9 +69,10 @@ class OfficialInstances:
             np.array([entry["area"] for entry in entries], np.float64),
             np.array([entry.get("iscrowd", 0) for entry in entries], bool),
         )
-        if not entries or not prediction.segments:
-            return instances, np.zeros((len(prediction.segments), len(entries)))
-        predicted = [rle.encode(np.asfortranarray(prediction.ids == s.id).view(np.uint8)) for s in prediction.segments]
+        listed, ids = overlaps.prediction.segments.ids, overlaps.prediction.ids
+        if not entries or not listed.size:
+            return instances, np.zeros((len(listed), len(entries)))
+        predicted = [rle.encode(np.asfortranarray(ids == i).view(np.uint8)) for i in listed]
         annotated = [self._encoded(image_id, entry) for entry in entries]
         return instances, rle.iou(predicted, annotated, instances.crowds.astype(int).tolist())
 
@@ -113,18 +110,18 @@ class CocoAP:
         truths = np.zeros((len(self._ranges), len(self.categories)), np.int64)
         self.state = DetectionState(truths, len(self._ranges) * len(self._thresholds))
 
-    def update(self, image_id: int | str, overlaps: Overlaps, prediction: PanopticSegmentation) -> None:
+    def update(self, image_id: int | str, overlaps: Overlaps) -> None:
         """Adds one image.
 
         Raises:
             DataError: the source does not know the image.
         """
-        instances, iou = self.source(image_id, overlaps, prediction)
+        instances, iou = self.source(image_id, overlaps)
         counted = ~(outside(instances.areas, self._ranges) | instances.crowds)
         for of_range, counts in zip(self.state.truths, counted, strict=True):
             true = instances.classes[counts]
             np.add.at(of_range, true[np.isin(true, self._things)], 1)
-        scores = np.array([segment.score for segment in overlaps.prediction], np.float64)
+        scores = overlaps.prediction.segments.scores
         best = _best_of_each_class(overlaps.predicted_classes, scores, self._things)
         if not best.size:
             return

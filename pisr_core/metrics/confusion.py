@@ -53,7 +53,7 @@ class Confusion:
         """Adds one image, of which PQ ignores some predictions."""
         none = self.num_classes
         counted = ~overlaps.crowd & (overlaps.true_areas > 0)
-        void_last = np.roll(overlaps.pixels[1:], -1, axis=1)
+        void_last = np.concatenate((overlaps.shared, overlaps.pixels[1:, :1]), axis=1)
         covers = void_last[counted].argmax(axis=1)
         classes = np.append(overlaps.predicted_classes, none)
         self.state.update(zip(overlaps.true_classes[counted].tolist(), classes[covers].tolist(), strict=True))

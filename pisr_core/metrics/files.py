@@ -6,27 +6,22 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
 
 from pisr_core.data.coco.file_finder import FileFinder
-from pisr_core.data.coco.files import (
-    CocoPanopticFile,
-    read_panoptic_json,
-    read_panoptic_png,
-)
-from pisr_core.data.coco.tables import NO_AREA
+from pisr_core.data.coco.files import read_panoptic_colours, read_panoptic_json
+from pisr_core.data.coco.tables import NO_AREA, AnnotationTable, CocoPanopticFile
 from pisr_core.errors import DataError
-from pisr_core.metrics.overlaps import Overlaps, segment_overlaps
+from pisr_core.metrics.overlaps import Overlaps, SegmentMap, map_overlaps
 from pisr_core.metrics.result import EvaluationResult
 from pisr_core.metrics.scores import Scores
 from pisr_core.runtime.devices.allocation import keep_freed_memory
 from pisr_core.runtime.patience import PATIENCE, worker_pool
 from pisr_core.runtime.pipeline import mapped_ahead
-from pisr_core.structures import PanopticSegmentation
 
 log = logging.getLogger(__name__)
 
@@ -67,15 +62,8 @@ def evaluate_files(
     truths = read_panoptic_json(annotations_json)
     predictions = read_panoptic_json(predictions_json, reference=truths)
     _check_complete(predictions, truths, predictions_json)
-    truth_pngs = FileFinder(
-        annotations_dir or annotations_json.with_suffix(""), annotations_json, truths.annotations.file_names
-    )
-    predicted_pngs = FileFinder(
-        predictions_dir or predictions_json.with_suffix(""), predictions_json, predictions.annotations.file_names
-    )
-
-    def read(position: int) -> tuple[_Map, _Map]:
-        return _read(predictions, position, predicted_pngs), _read(truths, position, truth_pngs)
+    predicted = _Maps(predictions.annotations, predictions_dir or predictions_json.with_suffix(""), predictions_json)
+    annotated = _Maps(truths.annotations, annotations_dir or annotations_json.with_suffix(""), annotations_json)
 
     def name(position: int) -> str:
         return f"{annotations_json}: the PNGs of {truths.images.file_names[position]}"
@@ -84,12 +72,9 @@ def evaluate_files(
     positions = truths.annotations.positions()
     wrong_areas = 0
     with worker_pool(os.cpu_count() or 1) as pool:  # decoding does not hold Python's lock
-        maps = mapped_ahead(read, positions, pool, IMAGES_AHEAD, patience=PATIENCE, name=name)
-        pairs = zip(positions, maps, strict=True)
-        for done, (position, (predicted, annotated)) in enumerate(pairs, start=1):
-            image = truths.images[position]
-            overlaps = _overlaps(predicted, annotated)
-            scores.add(image.id, image.file_name, predicted.panoptic, overlaps, annotated.panoptic)
+        tables = partial(_overlaps, predicted, annotated)
+        counted = mapped_ahead(tables, positions, pool, IMAGES_AHEAD, patience=PATIENCE, name=name)
+        for done, (position, overlaps) in enumerate(zip(positions, counted, strict=True), start=1):
             wrong_areas += _count_wrong_areas(overlaps, truths.annotations.listed_areas(position))
             if progress is not None:
                 progress(done, len(positions))
@@ -102,28 +87,37 @@ def evaluate_files(
     return scores.result(time.perf_counter() - start)
 
 
-@dataclass(frozen=True)
-class _Map:
-    """A panoptic map and where it comes from."""
+class _Maps:
+    """The maps of a panoptic JSON.
 
-    path: Path
-    panoptic: PanopticSegmentation
+    Args:
+        annotations: of the JSON.
+        folder: of the PNGs.
+        path: the JSON itself.
+    """
+
+    def __init__(self, annotations: AnnotationTable, folder: Path, path: Path) -> None:
+        self._annotations = annotations
+        self._pngs = FileFinder(folder, path, annotations.file_names)
+
+    def path(self, position: int) -> Path:
+        """The PNG of the image at a position."""
+        return self._pngs.path(self._annotations.file_name(position))
+
+    def read(self, position: int) -> SegmentMap:
+        """Its map."""
+        return SegmentMap(read_panoptic_colours(self.path(position)), self._annotations.segments(position))
 
 
-def _read(file: CocoPanopticFile, position: int, pngs: FileFinder) -> _Map:
-    """The map of an image that has one."""
-    record = file.annotations.of_image(position)
-    assert record is not None  # as was checked
-    path = pngs.path(record.file_name)
-    return _Map(path, PanopticSegmentation(read_panoptic_png(path), record.segments))
-
-
-def _overlaps(predicted: _Map, annotated: _Map) -> Overlaps:
+def _overlaps(predicted: _Maps, annotated: _Maps, position: int) -> Overlaps:
+    """The table of an image that has both maps."""
+    prediction, truth = predicted.read(position), annotated.read(position)
     try:
-        return segment_overlaps(annotated.panoptic, predicted.panoptic)
+        return map_overlaps(truth, prediction)
     except DataError as error:
         raise DataError(
-            f"{predicted.path} against {annotated.path}: {error} Write the PNG and its JSON from the same map."
+            f"{predicted.path(position)} against {annotated.path(position)}: {error} Write the PNG and its JSON from "
+            "the same map."
         ) from None
 
 

@@ -110,7 +110,7 @@ def match_segments(overlaps: Overlaps) -> Matches:
     may_match = (overlaps.true_classes[:, None] == overlaps.predicted_classes) & ~overlaps.crowd[:, None]
     ignored_pixels = overlaps.on_void.copy()
     # Of several crowd segments of a class the last one counts, as in panopticapi.
-    crowds = {segment.category: index for index, segment in enumerate(overlaps.truth) if segment.iscrowd}
+    crowds = {int(overlaps.true_classes[index]): index for index in np.flatnonzero(overlaps.crowd).tolist()}
     for category, index in crowds.items():
         ignored_pixels += shared[index] * (overlaps.predicted_classes == category)
     return Matches(np.where(may_match & (iou > 0.5), iou, 0.0), ignored_pixels / areas > 0.5)

@@ -94,22 +94,22 @@ class Scores:
         Raises:
             DataError: maps of different sizes, or segments that contradict their map.
         """
-        self.add(image_id, file_name, prediction, segment_overlaps(truth, prediction), truth, semantic)
+        pixels = None
+        if semantic is not None and self.iou is not None:
+            pixels = class_overlaps(truth, semantic, len(self.categories))
+        self.add(image_id, file_name, segment_overlaps(truth, prediction), pixels)
 
     def add(
         self,
         image_id: int | str,
         file_name: str,
-        prediction: PanopticSegmentation,
         overlaps: Overlaps,
-        truth: PanopticSegmentation,
-        semantic: Integer[np.ndarray, "H W"] | None = None,
+        pixels: Int[np.ndarray, "rows columns"] | None = None,
     ) -> None:
-        """Adds one image whose overlaps are counted already; otherwise as `update`."""
+        """Adds one image whose overlaps are counted already, and those with its semantic map if that is another."""
         num_classes = len(self.categories)
         matches = match_segments(overlaps)
         counts = image_counts(overlaps, matches, num_classes)
-        classes = None if self.iou is None else _pixels_by_class(overlaps, truth, semantic, num_classes)
         matched_pixels = int(overlaps.shared[matches.iou > 0].sum())
         annotated_pixels = int(overlaps.true_areas[~overlaps.crowd].sum())
         mistaken_pixels = annotated_pixels - matched_pixels
@@ -120,12 +120,13 @@ class Scores:
         self.worst.update(score)
         if self.details is not None:
             self.details.update(score, overlaps, matches, counts)
-        if self.iou is not None and classes is not None:
-            self.iou.update(overlaps.truth, classes)
+        if self.iou is not None:
+            pixels = overlaps.by_class(num_classes) if pixels is None else pixels
+            self.iou.update(overlaps.true_classes, pixels)
             if self.iiou is not None:
-                self.iiou.update(overlaps.truth, classes)
+                self.iiou.update(overlaps.truth, pixels)
         if self.instance is not None:
-            self.instance.update(image_id, overlaps, prediction)
+            self.instance.update(image_id, overlaps)
 
     def state(self) -> list[Any]:
         """What was counted so far, to send to another process."""
@@ -157,10 +158,3 @@ class Scores:
     def _parts(self) -> list[Any]:
         parts = (self.quality, self.iou, self.confusion, self.worst, self.details, self.iiou, self.instance)
         return [part for part in parts if part is not None]
-
-
-def _pixels_by_class(
-    overlaps: Overlaps, truth: PanopticSegmentation, semantic: Integer[np.ndarray, "H W"] | None, num_classes: int
-) -> Int[np.ndarray, "rows columns"]:
-    """Pixels of each annotated segment by class of the semantic map, or of the panoptic one where there is none."""
-    return overlaps.by_class(num_classes) if semantic is None else class_overlaps(truth, semantic, num_classes)

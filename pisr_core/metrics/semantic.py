@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int
-from scipy.sparse import csr_array
-
-from pisr_core.structures import Segment
 
 
 @dataclass(frozen=True)
@@ -38,39 +35,44 @@ class MeanIoU:
 
     Attributes:
         num_classes: number of classes.
-        state: (classes, classes + 1) pixels by annotated and predicted class, the last column for pixels
-            without a prediction; sparse, for of many classes few pairs occur. States of several processes add up.
+        state: pixels by annotated and predicted class, whose number stands for pixels without a prediction; of many
+            classes few pairs occur. States of several processes add up.
     """
 
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
-        self.state = csr_array((num_classes, num_classes + 1), dtype=np.int64)
+        self.state: Counter[tuple[int, int]] = Counter()
 
-    def update(self, truth: Sequence[Segment], pixels: Int[np.ndarray, "rows columns"]) -> None:
+    def update(self, classes: Int[np.ndarray, " t"], pixels: Int[np.ndarray, "rows columns"]) -> None:
         """Adds one image.
 
         Args:
-            truth: the t annotated segments.
+            classes: of the t annotated segments.
             pixels: (t + 1, classes + 1) their pixels by predicted class, as `class_overlaps` counts them.
         """
         segments, predicted = np.nonzero(pixels[1:])
-        annotated = np.array([segment.category for segment in truth], np.int64)[segments]
-        # Equal places add up.
-        self.state += csr_array((pixels[1:][segments, predicted], (annotated, predicted)), self.state.shape)
+        counts = pixels[1:][segments, predicted].tolist()
+        for annotated, other, count in zip(classes[segments].tolist(), predicted.tolist(), counts, strict=True):
+            self.state[annotated, other] += count
 
-    def merge(self, state: csr_array) -> None:
+    def merge(self, state: Counter[tuple[int, int]]) -> None:
         """Adds the state of another one."""
-        self.state += state
+        self.state.update(state)
 
     def result(self) -> SemanticResult:
         """The scores of all images so far."""
-        right = self.state.diagonal()
-        union = self.state.sum(axis=1) + self.state[:, : self.num_classes].sum(axis=0) - right
-        per_class = tuple(100 * int(r) / int(u) if u else None for r, u in zip(right, union, strict=True))
+        right, union = [0] * self.num_classes, [0] * (self.num_classes + 1)
+        for (annotated, predicted), count in self.state.items():
+            union[annotated] += count
+            if predicted == annotated:
+                right[annotated] += count
+            else:
+                union[predicted] += count
+        per_class = tuple(100 * r / u if u else None for r, u in zip(right, union[:-1], strict=True))
         scored = [iou for iou in per_class if iou is not None]
-        pixels = int(self.state.sum())
+        pixels = self.state.total()
         return SemanticResult(
             miou=sum(scored) / len(scored) if scored else None,
-            pixel_accuracy=100 * int(right.sum()) / pixels if pixels else None,
+            pixel_accuracy=100 * sum(right) / pixels if pixels else None,
             per_class=per_class,
         )

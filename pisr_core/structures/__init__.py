@@ -11,6 +11,7 @@ from pisr_core.structures.panoptic import (
     PanopticResult,
     PanopticSegmentation,
     Segment,
+    SegmentArrays,
     ignore_index,
     thing_ids,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "PanopticSegmentation",
     "Sample",
     "Segment",
+    "SegmentArrays",
     "SemanticPrediction",
     "TargetGenerator",
     "TensorStruct",

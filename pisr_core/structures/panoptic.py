@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int, Integer
+from jaxtyping import Bool, Float, Int, Integer
 
 from pisr_core.pixel_runs import Runs, find_runs
 
@@ -66,6 +66,36 @@ class Segment:
     area: int
     iscrowd: bool = False
     score: float = 1.0
+
+
+@dataclass(frozen=True)
+class SegmentArrays:
+    """Segments as one array for each of their attributes, which those are counted from.
+
+    Attributes:
+        ids: of each segment.
+        classes: position of its class in the dataset's categories.
+        crowds: whether it is a crowd.
+        scores: confidence in [0, 1] of predictions; 1 for annotations.
+    """
+
+    ids: Int[np.ndarray, " s"]
+    classes: Int[np.ndarray, " s"]
+    crowds: Bool[np.ndarray, " s"]
+    scores: Float[np.ndarray, " s"]
+
+    @classmethod
+    def of(cls, segments: Sequence[Segment]) -> SegmentArrays:
+        """Those of a list."""
+        return cls(
+            np.array([segment.id for segment in segments], np.int64),
+            np.array([segment.category for segment in segments], np.int64),
+            np.array([segment.iscrowd for segment in segments], bool),
+            np.array([segment.score for segment in segments], np.float64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pisr_core.metrics.cityscapes import CityscapesAP, InstanceIoU, average_prec
 from pisr_core.metrics.files import evaluate_files
 from pisr_core.metrics.overlaps import class_overlaps, segment_overlaps
 from pisr_core.metrics.semantic import MeanIoU
-from pisr_core.structures import Category, PanopticSegmentation, Segment
+from pisr_core.structures import Category, PanopticSegmentation, Segment, SegmentArrays
 
 CATEGORIES = known_categories("cityscapes")
 POSITIONS = {category.name: index for index, category in enumerate(CATEGORIES)}
@@ -224,7 +224,7 @@ def row(*runs):
 
 def ap(prediction, truth):
     metric = CityscapesAP(CATEGORIES)
-    metric.update("a", segment_overlaps(truth, prediction), prediction)
+    metric.update("a", segment_overlaps(truth, prediction))
     return metric.result()
 
 
@@ -269,7 +269,7 @@ def test_ap_of_parts_merges_to_the_whole(random_pair):
         prediction, truth = random_pair(generator, CATEGORIES, SIZE)
         overlaps = segment_overlaps(truth, prediction)
         for metric in (whole, first if index % 2 else second):
-            metric.update(f"city_{index}", overlaps, prediction)
+            metric.update(f"city_{index}", overlaps)
     first.merge(second.state)
     assert first.result() == whole.result()
 
@@ -280,8 +280,9 @@ def test_hand_computed_iiou():
     semantic = np.concatenate([np.full((1, 30), CAR), np.full((1, 20), truck), np.full((1, 50), CAR)], axis=1)
     pixels = class_overlaps(truth, semantic.astype(np.uint8), len(CATEGORIES))
     iou, iiou = MeanIoU(len(CATEGORIES)), InstanceIoU(CATEGORIES)
-    iou.update(truth.segments, pixels)
-    iiou.update(truth.segments, pixels)
+    segments = SegmentArrays.of(truth.segments)
+    iou.update(segments.classes, pixels)
+    iiou.update(segments, pixels)
     result = iiou.result(iou.result(), iou.state)
     size = official_pixels.args.avgClassSize["car"]
     # The small car is whole, half of the other is missed; the group's 50 pixels are false positives.

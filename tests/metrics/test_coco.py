@@ -96,7 +96,7 @@ def without(truth, category):
 
 def run(metric, images):
     for image_id, (prediction, truth) in images.items():
-        metric.update(image_id, segment_overlaps(truth, prediction), prediction)
+        metric.update(image_id, segment_overlaps(truth, prediction))
     return metric.result()
 
 

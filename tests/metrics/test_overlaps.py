@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from pisr_core.data.coco.files import id_to_rgb
 from pisr_core.errors import DataError
-from pisr_core.metrics.overlaps import class_overlaps, segment_overlaps
-from pisr_core.structures import PanopticSegmentation, Segment
+from pisr_core.metrics.overlaps import SegmentMap, class_overlaps, map_overlaps, segment_overlaps
+from pisr_core.structures import PanopticSegmentation, Segment, SegmentArrays
 
 
 def test_hand_counted_table(segmentation):
@@ -53,3 +56,15 @@ def test_contradictions_are_named(segmentation, rows, segments, message):
 def test_unlisted_segments_of_the_annotation_are_named(segmentation):
     with pytest.raises(DataError, match="annotation: segment 3 is in the map"):
         segment_overlaps(segmentation(["1133"], (1, 1)), segmentation(["1111"], (1, 1)))
+
+
+def test_colours_give_the_table_of_their_ids(random_pair, categories):
+    """Ids of which one byte, or several, differ from those of their neighbours."""
+    prediction, truth = random_pair(np.random.default_rng(0), categories)
+    maps = []
+    for panoptic, ids in ((truth, np.arange(20) * 70_001), (prediction, np.arange(20) * 256)):
+        segments = SegmentArrays.of([replace(segment, id=int(ids[segment.id])) for segment in panoptic.segments])
+        maps.append(SegmentMap(id_to_rgb(ids[panoptic.ids]), segments))
+    overlaps = map_overlaps(*maps)
+    assert (overlaps.pixels == segment_overlaps(truth, prediction).pixels).all()
+    assert (overlaps.prediction.ids == 256 * prediction.ids).all()

@@ -3,6 +3,7 @@ import pytest
 
 from pisr_core.metrics.overlaps import class_overlaps
 from pisr_core.metrics.semantic import MeanIoU
+from pisr_core.structures import SegmentArrays
 
 
 @pytest.fixture
@@ -13,7 +14,9 @@ def iou(segmentation):
         present = sorted({int(digit) for row in rows for digit in row} - {0})
         truth = segmentation(rows, *((digit, digit - 1) for digit in present))
         metric = MeanIoU(num_classes)
-        metric.update(truth.segments, class_overlaps(truth, np.array(prediction, np.uint8), num_classes))
+        metric.update(
+            SegmentArrays.of(truth.segments).classes, class_overlaps(truth, np.array(prediction, np.uint8), num_classes)
+        )
         return metric.result()
 
     return score
@@ -43,7 +46,7 @@ def test_scores_are_those_of_the_confusion_matrix_of_pixels(random_pair, categor
     generator = np.random.default_rng(0)
     for _ in range(4):
         prediction, truth = random_pair(generator, categories)
-        metric.update(truth.segments, class_overlaps(truth, prediction.semantic(), 6))
+        metric.update(SegmentArrays.of(truth.segments).classes, class_overlaps(truth, prediction.semantic(), 6))
         for true, predicted in zip(truth.semantic().ravel(), prediction.semantic().ravel(), strict=True):
             if true != 255:
                 matrix[true, min(predicted, 6)] += 1
@@ -61,7 +64,7 @@ def test_classes_beyond_8_bits(segmentation):
     assert semantic.dtype == np.int32 and semantic.tolist() == [[255, 255, 299, 299, 299]]
     assert truth.semantic(300).tolist() == [[255, 255, 255, 299, 65_535]]
     metric = MeanIoU(300)
-    metric.update(truth.segments, class_overlaps(truth, semantic, 300))
+    metric.update(SegmentArrays.of(truth.segments).classes, class_overlaps(truth, semantic, 300))
     result = metric.result()
     assert result.per_class[255] == pytest.approx(100 * 2 / 3) and result.per_class[299] == 50
     assert result.pixel_accuracy == 75 and set(result.per_class[:255]) == {None}

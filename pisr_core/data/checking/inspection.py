@@ -17,7 +17,8 @@ from pisr_core.data.checking.reading.entries import AnnotationEntry
 from pisr_core.data.checking.segments import SegmentShapes, measure_segments
 from pisr_core.data.checking.systematic import Reading
 from pisr_core.data.coco.files import PNG_SIGNATURE, RGB, RGBA, check_png_header, read_panoptic_png
-from pisr_core.data.pictures.images import BROKEN_IMAGE_ERRORS, TURNED, open_image, read_pixels
+from pisr_core.data.pictures.images import TURNED, open_image, read_pixels
+from pisr_core.data.pictures.pillow_errors import BROKEN_IMAGE_ERRORS
 from pisr_core.errors import DataError
 from pisr_core.structures import VOID_ID
 

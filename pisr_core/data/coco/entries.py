@@ -11,7 +11,7 @@ from typing import Any
 
 from pisr_core.data.coco.json_files import CURE, JsonList
 from pisr_core.data.coco.tables import AnnotationRecord, ImageRecord
-from pisr_core.data.pictures.images import MAX_MEGAPIXELS
+from pisr_core.data.pictures.png_decoding import MAX_MEGAPIXELS
 from pisr_core.errors import DataError
 from pisr_core.structures import VOID_ID, Category, Segment
 

@@ -24,7 +24,7 @@ from pisr_core.data.coco.entries import is_inside
 from pisr_core.data.coco.listed_share import ListedShare
 from pisr_core.data.coco.panoptic_json import read_panoptic_json
 from pisr_core.data.coco.tables import AnnotationRecord, CocoPanopticFile, ImageRecord
-from pisr_core.data.pictures.images import BROKEN_IMAGE_ERRORS
+from pisr_core.data.pictures.pillow_errors import BROKEN_IMAGE_ERRORS
 from pisr_core.data.pictures.png_decoding import PNG_SIGNATURE, decode_rgb
 from pisr_core.errors import DataError
 from pisr_core.pixel_runs import find_runs
@@ -69,7 +69,12 @@ def id_to_rgb(ids: Int[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def read_panoptic_png(path: Path) -> Int[np.ndarray, "H W"]:
-    """Segment ids of a panoptic PNG, (H, W) int32; an alpha channel is left out, as by panopticapi.
+    """Segment ids of a panoptic PNG, (H, W) int32, see `read_panoptic_colours`."""
+    return rgb_to_id(read_panoptic_colours(path))
+
+
+def read_panoptic_colours(path: Path) -> UInt8[np.ndarray, "H W 3"]:
+    """Colours of a panoptic PNG; an alpha channel is left out, as by panopticapi.
 
     Raises:
         DataError: the file is missing, truncated or no 8-bit RGB PNG, or its alpha says something.
@@ -79,13 +84,12 @@ def read_panoptic_png(path: Path) -> Int[np.ndarray, "H W"]:
         check_png_header(path, data[:26])
         colours = decode_rgb(data)
         if colours is not None:
-            return rgb_to_id(colours)
+            return colours
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            # Four bytes a pixel, as Pillow holds them, are R + 256·G + 256²·B already, and above 255 or alpha.
-            pixels = np.frombuffer(image.tobytes("raw", "RGBA" if image.mode == "RGBA" else "RGBX"), "<i4")
-            if image.mode == "RGBA" and np.ptp(pixels >> 24):
-                raise ValueError("its alpha differs from pixel to pixel, which segment ids do not tell")
-            return (pixels & 0xFFFFFF).reshape(image.height, image.width)
+            pixels = np.array(image if image.mode in ("RGB", "RGBA") else image.convert("RGB"))
+        if np.ptp(pixels[..., 3:], axis=(0, 1)).any():
+            raise ValueError("its alpha differs from pixel to pixel, which segment ids do not tell")
+        return pixels[..., :3]
     except FileNotFoundError:
         raise DataError(f"{path}: no such panoptic PNG. Put it there or mend file_name in the JSON.") from None
     except BROKEN_IMAGE_ERRORS as error:

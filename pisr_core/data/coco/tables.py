@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt16
 
 from pisr_core.data.columns import IdColumn, TextColumn
-from pisr_core.structures import Category, Segment
+from pisr_core.structures import Category, Segment, SegmentArrays
 
 NO_AREA = -(2**31)
 """Of a segment whose entry lists none; areas are kept in 32 bits."""
@@ -160,9 +160,8 @@ class AnnotationTable(Mapping[int | str, AnnotationRecord]):
         row = int(self._rows[position])
         if row < 0:
             return None
-        part, table = self._part(row), self._segments
-        scores = np.ones(part.stop - part.start) if table.scores is None else table.scores[part]
-        columns = (table.ids[part], table.classes[part], table.crowds[part], scores)
+        arrays = self.segments(position)
+        columns = (arrays.ids, arrays.classes, arrays.crowds, arrays.scores)
         segments = (
             Segment(segment_id, category, 0, crowd, score)
             for segment_id, category, crowd, score in zip(*(column.tolist() for column in columns), strict=True)
@@ -172,6 +171,16 @@ class AnnotationTable(Mapping[int | str, AnnotationRecord]):
     def listed_classes(self, position: int) -> Int[np.ndarray, " segments"]:
         """The positions of the classes of an image's segments."""
         return self._segments.classes[self._part(int(self._rows[position]))].astype(np.int64)
+
+    def file_name(self, position: int) -> str:
+        """The PNG's path in its folder, of an image that has an annotation."""
+        return self.file_names[int(self._rows[position])]
+
+    def segments(self, position: int) -> SegmentArrays:
+        """Those of an image that has an annotation."""
+        part, table = self._part(int(self._rows[position])), self._segments
+        scores = np.ones(part.stop - part.start) if table.scores is None else table.scores[part]
+        return SegmentArrays(table.ids[part], table.classes[part].astype(np.int64), table.crowds[part], scores)
 
     def listed_areas(self, position: int) -> Int[np.ndarray, " segments"]:
         """What the entries of an image's segments claim, pixels, `NO_AREA` where they claim none."""

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
-import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,35 +13,17 @@ from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from pisr_core.data.pictures.deep_images import ValueRange, deep_pixels, eight_bits, open_grey_tiff
+from pisr_core.data.pictures.pillow_errors import BROKEN_IMAGE_ERRORS
 from pisr_core.data.pictures.png_decoding import MAX_MEGAPIXELS, PLAIN_CHUNKS, chunks, decode_rgb
 from pisr_core.errors import DataError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """What is taken from a folder; a file that is named itself may have any."""
 
-BROKEN_IMAGE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    MemoryError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-"""What Pillow raises on broken, foreign or unreasonably large files."""
-
 END_OF_JPEG = b"\xff\xd9"
 
 TURNED = (5, 6, 7, 8)
 """EXIF orientations that exchange height and width."""
-
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 _KNOWN_FORMATS = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 

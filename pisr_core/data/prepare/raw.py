@@ -13,7 +13,8 @@ from PIL import Image
 from scipy import ndimage
 
 from pisr_core.data.coco.files import id_to_rgb
-from pisr_core.data.pictures.images import BROKEN_IMAGE_ERRORS, FORMATS, image_size
+from pisr_core.data.pictures.images import FORMATS, image_size
+from pisr_core.data.pictures.pillow_errors import BROKEN_IMAGE_ERRORS
 from pisr_core.errors import DataError
 from pisr_core.runtime.atomic import written_whole
 from pisr_core.structures import VOID_ID, Category
