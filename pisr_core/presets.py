@@ -22,6 +22,9 @@ from pisr_core.errors import ConfigError
 FRAGMENTS = "_base"
 """Folder of the parts that presets extend."""
 
+FORMER_VALUES = {("train.checkpointing", False): "none", ("train.checkpointing", True): "all"}
+"""What settings of earlier versions are called now."""
+
 LARGEST = 2**31
 """No setting is a larger number."""
 
@@ -206,7 +209,14 @@ def _build(kind: type, table: Any, prefix: str) -> Any:
             close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             cure = f"did you mean {prefix}{close[0]}?" if close else f"known here: {', '.join(known)}"
             raise ConfigError(f"unknown setting {prefix}{shown(key)[1:-1]}: {cure}")
-    return kind(**{key: _convert(hints[key], value, prefix + key) for key, value in table.items()})
+    return kind(
+        **{key: _convert(hints[key], _renamed(value, prefix + key), prefix + key) for key, value in table.items()}
+    )
+
+
+def _renamed(value: Any, key: str) -> Any:
+    """The value as it is called now."""
+    return FORMER_VALUES.get((key, value), value) if isinstance(value, bool) else value
 
 
 def _convert(hint: Any, value: Any, key: str) -> Any:

@@ -101,6 +101,11 @@ def test_mistakes_are_named_by_their_key(override, message):
         presets.load("scenes-pdl-r18", [override])
 
 
+@pytest.mark.parametrize(("former", "now"), [("true", "all"), ("false", "none"), ("norms", "norms")])
+def test_settings_of_earlier_versions_are_read(former, now):
+    assert presets.load("scenes-pdl-r18", [f"train.checkpointing={former}"]).train.checkpointing == now
+
+
 def test_unknown_preset_suggests_close_ones():
     with pytest.raises(ConfigError, match="did you mean .*scenes-pdl-r18"):
         presets.load("scene-pdl-r18")

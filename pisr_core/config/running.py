@@ -133,9 +133,10 @@ class TrainConfig:
     """What a GPU computes in TF32 where it would in float32: `none`, `convolutions` or `all`, matrix products too."""
     deterministic: bool = False
     """Take algorithms that give the same bits each time, so that a resumed run is exact on a GPU too; slower."""
-    checkpointing: bool = False
-    """Compute activations once more in the backward pass, in place of keeping them: less memory, more time, the same
-    numbers up to rounding."""
+    checkpointing: str = "none"
+    """What is computed once more in the backward pass, in place of being kept: `none`, `norms` (with activations and
+    resizing; a third less memory for a twentieth more time) or `all` (the least memory). Numbers are the same up to
+    rounding."""
     compile: bool = False
     """Pass the forward pass of the steps through `torch.compile`; the first step then takes minutes."""
     ema: float = 0.0
@@ -161,6 +162,7 @@ class TrainConfig:
         check_choice("train.best", self.best, ("pq", "pq_th", "miou"))
         check(self.patience >= 0, "train.patience", self.patience, "zero or more evaluations")
         check_choice("train.precision", self.precision, ("no", "fp16", "bf16"))
+        check_choice("train.checkpointing", self.checkpointing, ("none", "norms", "all"))
         check_choice("train.tf32", self.tf32, ("none", "convolutions", "all"))
         check(self.seed >= 0, "train.seed", self.seed, "zero or more")
         for name in ("steps", "batch_size", "accumulate", "save_every", "log_every"):

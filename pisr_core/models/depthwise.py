@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+from torch.utils.checkpoint import checkpoint
 
 Span = tuple[slice, slice]
 """Rows and columns of a map."""
@@ -49,8 +50,11 @@ class DepthwiseConv2d(nn.Conv2d):
 
 
 def _watched() -> bool:
-    """Whether somebody counts operations, to whom this shall be the one convolution that it is."""
-    return is_in_torch_dispatch_mode()
+    """Whether somebody counts operations, to whom this shall be the one convolution that it is.
+
+    Checkpoints watch them too, to keep the results of some.
+    """
+    return any(type(mode).__module__ != checkpoint.__module__ for mode in _get_current_dispatch_mode_stack())
 
 
 class _Dilated(torch.autograd.Function):

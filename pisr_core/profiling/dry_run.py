@@ -27,7 +27,7 @@ TRIALS = 2
 """Steps and evaluations that are made. The first ones warm up; the last ones are measured."""
 
 LESS_MEMORY = (
-    "Set train.checkpointing = true, raise train.accumulate, which cuts the same batch into smaller parts, or choose a "
+    "Set train.checkpointing = 'all', raise train.accumulate, which cuts the same batch into smaller parts, or choose a "
     "smaller train.batch_size or data.crop, or train.precision = 'bf16'."
 )
 

@@ -1,4 +1,8 @@
-"""Activation checkpointing: a stage keeps its inputs for the backward pass, and computes what lies between twice."""
+"""Activation checkpointing: a stage keeps its inputs for the backward pass, and computes what lies between twice.
+
+All of it, or only what is cheap: norms, activations, sums and resizing, between convolutions and matrix products whose
+results are kept.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +16,46 @@ from timm.models.efficientnet import EfficientNetFeatures
 from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from pisr_core.models import TwoStageModel
 
+aten = torch.ops.aten
+EXPENSIVE = [
+    aten.convolution.default,
+    aten.mm.default,
+    aten.addmm.default,
+    aten.bmm.default,
+    aten.baddbmm.default,
+    aten._scaled_dot_product_flash_attention.default,
+    aten._scaled_dot_product_flash_attention_for_cpu.default,
+    aten._scaled_dot_product_efficient_attention.default,
+    aten._scaled_dot_product_cudnn_attention.default,
+]
+"""Operations whose results are kept where only the cheap ones are computed twice."""
 
-def checkpoint_activations(model: TwoStageModel) -> None:
+
+def checkpoint_activations(model: TwoStageModel, what: str) -> None:
     """Has the backbone's stages, decoders, relation and heads computed once more in the backward pass, in place.
 
     Outputs, gradients and running statistics stay the same, up to rounding. Parameters keep their names.
+
+    Args:
+        model: to be trained.
+        what: `all` of them, or `norms`, which takes in all but `EXPENSIVE`.
     """
     for stage in stages(model):
         norms = [module for module in stage.modules() if isinstance(module, _BatchNorm)]
-        setattr(stage, "forward", partial(_recomputed, stage.forward, norms))  # noqa: B010, mypy knows no other way
+        setattr(stage, "forward", partial(_recomputed, stage.forward, norms, what))  # noqa: B010, mypy knows no other
+        if what == "norms":
+            _write_nowhere_else(stage)
+
+
+def _write_nowhere_else(stage: nn.Module) -> None:
+    """Has activations leave what they read as it is: it may be a result that is kept for the second time."""
+    for module in stage.modules():
+        if getattr(module, "inplace", False):
+            module.inplace = False
 
 
 def stages(model: TwoStageModel) -> list[nn.Module]:
@@ -50,20 +81,31 @@ def _called_parts(body: nn.Module) -> Iterator[nn.Module]:
             yield part
 
 
-def _recomputed(forward: Callable[..., Any], norms: Sequence[_BatchNorm], *inputs: Any) -> Any:
+def _recomputed(forward: Callable[..., Any], norms: Sequence[_BatchNorm], what: str, *inputs: Any) -> Any:
     def compute(*given: Any) -> Any:
         # HRNet's stages write into the list that they get, which the second time must be as it was.
         return forward(*(list(each) if isinstance(each, list) else each for each in given))
 
-    if not torch.is_grad_enabled():
+    # The compiler itself computes twice what is cheap, and sees to it that statistics change once.
+    compiling = torch.compiler.is_compiling()
+    if not torch.is_grad_enabled() or (compiling and what == "norms"):
         return compute(*inputs)
-    if torch.compiler.is_compiling():  # the compiler itself sees to it that statistics change once
+    if compiling:
         return checkpoint(compute, *inputs, use_reentrant=False)
 
-    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _statistics_kept(norms)
+    def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+        if what == "all":
+            return nullcontext(), _statistics_kept(norms)
+        keeping, taking = create_selective_checkpoint_contexts(EXPENSIVE)
+        return keeping, _both(taking, _statistics_kept(norms))
 
     return checkpoint(compute, *inputs, use_reentrant=False, context_fn=contexts)
+
+
+@contextmanager
+def _both(outer: AbstractContextManager[Any], inner: AbstractContextManager[Any]) -> Iterator[None]:
+    with outer, inner:
+        yield
 
 
 @contextmanager

@@ -45,8 +45,8 @@ class Learner:
         self.model = model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         # Before the model is changed in place: its copy is evaluated only.
         self.average = _average(self.model) if config.ema else None
-        if config.checkpointing:
-            checkpoint_activations(self.model)
+        if config.checkpointing != "none":
+            checkpoint_activations(self.model, config.checkpointing)
         self._compilation = Compilation(self.model.parts_to_compile()) if config.compile else None
         self.optimizer = build_optimizer(self.model, config)
         self.scheduler = build_scheduler(self.optimizer, config)

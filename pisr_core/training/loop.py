@@ -300,7 +300,7 @@ class Trainer:
         train, crop = self.config.train, self.config.data.crop
         return (
             f"It trained with train.batch_size = {train.batch_size}, train.accumulate = {train.accumulate}, "
-            f"data.crop = {list(crop)}, train.precision = '{train.precision}'. Set train.checkpointing = true, or "
+            f"data.crop = {list(crop)}, train.precision = '{train.precision}'. Set train.checkpointing = 'all', or "
             "raise train.accumulate, which cuts the same batch into smaller parts; both may change when a run resumes. "
             "Or start a new run with a smaller train.batch_size or data.crop, or with train.precision = 'bf16'."
         )

@@ -83,7 +83,7 @@ from pisr_core.training.checkpointing import _recomputed
 
 plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
 stage = copy.deepcopy(plain)
-stage.forward = partial(_recomputed, stage.forward, [stage[1]])
+stage.forward = partial(_recomputed, stage.forward, [stage[1]], "all")
 images = torch.rand(2, 3, 8, 8)
 for model in (plain, torch.compile(stage, backend="aot_eager_decomp_partition", fullgraph=True)):
     model(images).square().sum().backward()

@@ -1,8 +1,10 @@
 import copy
+from collections import Counter
 
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pisr_core import presets
 from pisr_core.data.scenes import SCENE_CATEGORIES
@@ -38,10 +40,10 @@ def gradients(model, images):
     return loss, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
-def assert_same_step(model):
+def assert_same_step(model, what="all"):
     images = torch.rand(2, 3, 64, 64) * 255
     thrifty = copy.deepcopy(model)
-    checkpoint_activations(thrifty)
+    checkpoint_activations(thrifty, what)
     loss, expected = gradients(model, images)
     ours, found = gradients(thrifty, images)
     assert ours.item() == pytest.approx(loss.item(), rel=1e-6) and found.keys() == expected.keys()
@@ -56,15 +58,51 @@ def assert_same_step(model):
     return counters
 
 
+@pytest.mark.parametrize("what", ["norms", "all"])
 @pytest.mark.parametrize("settings", PRESETS.values(), ids=PRESETS.keys())
-def test_gradients_and_statistics_are_those_without(settings):
-    assert assert_same_step(build(*settings))
+def test_gradients_and_statistics_are_those_without(settings, what):
+    assert assert_same_step(build(*settings), what)
 
 
-@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "resnet50s"])
-def test_other_backbones(name):
+@pytest.mark.parametrize(("name", "what"), [("swin_tiny_patch4_window7_224", "all"), ("resnet50s", "norms")])
+def test_other_backbones(name, what):
     preset = "custom-upernet-r18" if "swin" in name else "scenes-pdl-r18"
-    assert_same_step(build(preset, f'backbone.name="{name}"'))
+    assert_same_step(build(preset, f'backbone.name="{name}"'), what)
+
+
+def test_convolutions_are_computed_once_where_only_norms_are_computed_again():
+    model, calls = build("scenes-pdl-r18"), Counter()
+    block = model.backbone.body.layer4[0]
+    checkpoint_activations(model, "norms")
+
+    class Count(TorchDispatchMode):
+        def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+            calls[operation.overloadpacket] += 1
+            return operation(*args, **(kwargs or {}))
+
+    images = torch.rand(2, 3, 64, 64) * 255
+    with Count():
+        loss = everything(model(images))
+        forward = calls.copy()
+        loss.backward()
+    again = calls - forward
+    assert again[torch.ops.aten.convolution] == 0 and forward[torch.ops.aten.convolution] > 30
+    assert again[torch.ops.aten.native_batch_norm] + again[torch.ops.aten._native_batch_norm_legit] > 20
+    assert not block.act1.inplace
+
+
+def test_results_that_are_kept_are_not_written_into():
+    """As an activation in place would, right behind a convolution."""
+    model = build("scenes-pdl-r18")
+    model.backbone = nn.Module()
+    model.backbone.body = nn.ModuleDict({"stage": nn.Sequential(nn.Conv2d(3, 4, 1), nn.SiLU(inplace=True))})
+    stage = model.backbone.body["stage"]
+    expected = copy.deepcopy(stage)
+    checkpoint_activations(model, "norms")
+    images = torch.rand(1, 3, 4, 4)
+    for each in (stage, expected):
+        each(images).square().sum().backward()
+    assert torch.equal(stage[0].weight.grad, expected[0].weight.grad)
 
 
 def test_a_stage_may_write_into_the_list_that_it_gets():
@@ -92,7 +130,7 @@ def test_a_stage_may_write_into_the_list_that_it_gets():
     model.backbone = nn.Module()
     model.backbone.body = Body()
     expected = copy.deepcopy(model.backbone.body)
-    checkpoint_activations(model)
+    checkpoint_activations(model, "all")
     assert model.backbone.body.stage in stages(model)
     images = torch.rand(1, 3, 4, 4)
     for body in (model.backbone.body, expected):
@@ -118,13 +156,13 @@ def test_less_is_kept_for_the_backward_pass():
         return sum(size for pointer, size in sizes.items() if pointer not in weights)
 
     before = kept()
-    checkpoint_activations(model)
+    checkpoint_activations(model, "all")
     assert kept() < 0.4 * before
 
 
 def test_the_copy_that_is_evaluated_computes_once():
     model = build("scenes-pdl-r18")
-    checkpoint_activations(model)
+    checkpoint_activations(model, "all")
     calls = []
     model.backbone.body.layer4.register_forward_hook(lambda *_: calls.append(1))
     images = torch.rand(2, 3, 64, 64) * 255
@@ -147,6 +185,6 @@ def test_a_plain_transformers_blocks_are_computed_twice():
     assert len(blocks) > 1 and all(block in stages(model) for block in blocks)
     calls = []
     blocks[0].attn.register_forward_hook(lambda *_: calls.append(1))
-    checkpoint_activations(model.train())
+    checkpoint_activations(model.train(), "all")
     model(torch.rand(1, 3, 64, 64) * 255).final.semantic.logits.sum().backward()
     assert len(calls) == 2

@@ -149,10 +149,10 @@ def test_settings_that_change_no_run_may_change(tmp_path, caplog):
 
 
 def test_a_run_may_go_on_with_settings_that_it_did_not_know(tmp_path, caplog):
-    now = {"train": {"accumulate": 1, "checkpointing": True, "compile": False}}
+    now = {"train": {"accumulate": 1, "checkpointing": "all", "compile": False}}
     with caplog.at_level("INFO", logger="pisr_core"):
         check_same_run(tmp_path, {"train": {"accumulate": 1}}, now)
-    assert caplog.messages == ["resuming with train.checkpointing: False → True"]
+    assert caplog.messages == ["resuming with train.checkpointing: none → all"]
 
 
 def finished_until(folder, step, age):
