@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Float, Int
 
-from pisr_core.structures import PanopticDataset
+from pisr_core import structures  # not the name itself, which needs torch
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ def repeat_factors(classes: Sequence[Iterable[int]], threshold: float) -> Float[
     return np.array([max((factors[category] for category in of_image), default=1.0) for of_image in present])
 
 
-def balanced_weights(dataset: PanopticDataset, by_segments: bool) -> dict[str, float]:
+def balanced_weights(dataset: structures.PanopticDataset, by_segments: bool) -> dict[str, float]:
     """Factors by name with which all classes weigh the same: all / (classes · those of the class).
 
     They are counted in up to `COUNTED_IMAGES` training images, spread over the dataset. Classes that these do not have

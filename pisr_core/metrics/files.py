@@ -75,6 +75,7 @@ def evaluate_files(
         tables = partial(_overlaps, predicted, annotated)
         counted = mapped_ahead(tables, positions, pool, IMAGES_AHEAD, patience=PATIENCE, name=name)
         for done, (position, overlaps) in enumerate(zip(positions, counted, strict=True), start=1):
+            scores.add(truths.images.ids[position], truths.images.file_names[position], overlaps)
             wrong_areas += _count_wrong_areas(overlaps, truths.annotations.listed_areas(position))
             if progress is not None:
                 progress(done, len(positions))

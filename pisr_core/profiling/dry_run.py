@@ -27,8 +27,8 @@ TRIALS = 2
 """Steps and evaluations that are made. The first ones warm up; the last ones are measured."""
 
 LESS_MEMORY = (
-    "Set train.checkpointing = 'all', raise train.accumulate, which cuts the same batch into smaller parts, or choose a "
-    "smaller train.batch_size or data.crop, or train.precision = 'bf16'."
+    "Set train.checkpointing = 'all', raise train.accumulate, which cuts the same batch into smaller parts, or choose "
+    "a smaller train.batch_size or data.crop, or train.precision = 'bf16'."
 )
 
 

@@ -55,7 +55,7 @@ def _write_nowhere_else(stage: nn.Module) -> None:
     """Has activations leave what they read as it is: it may be a result that is kept for the second time."""
     for module in stage.modules():
         if getattr(module, "inplace", False):
-            module.inplace = False
+            setattr(module, "inplace", False)  # noqa: B010, mypy knows no other way
 
 
 def stages(model: TwoStageModel) -> list[nn.Module]:
