@@ -59,7 +59,7 @@ class Doubts:
         It has to be most of that one, so that borders between right segments raise none.
         """
         right = matches.iou > 0
-        scores = np.array([segment.score for segment in overlaps.prediction])
+        scores = overlaps.prediction.segments.scores
         missed, superfluous = ~right.any(axis=1, keepdims=True), ~right.any(axis=0) & ~matches.ignored
         most_of_missed = missed & (2 * overlaps.shared > overlaps.true_areas[:, None])
         most_of_superfluous = superfluous & (2 * overlaps.shared > overlaps.predicted_areas)
@@ -71,7 +71,7 @@ class Doubts:
                 Doubt(
                     image_id,
                     file_name,
-                    overlaps.truth[true].id,
+                    int(overlaps.truth.ids[true]),
                     int(overlaps.true_classes[true]),
                     int(overlaps.predicted_classes[predicted]),
                     int(overlaps.shared[true, predicted]),

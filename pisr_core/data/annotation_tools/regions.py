@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from PIL import Image, ImageDraw
 
 from pisr_core.data.coco.masks import decoded_segmentation
-from pisr_core.data.pictures.images import BROKEN_IMAGE_ERRORS
+from pisr_core.data.pictures.pillow_errors import BROKEN_IMAGE_ERRORS
 from pisr_core.data.pictures.png_decoding import MAX_MEGAPIXELS
 
 Size = tuple[int, int]
