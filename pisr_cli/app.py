@@ -20,6 +20,7 @@ from pisr_cli.export import export
 from pisr_cli.flops import flops
 from pisr_cli.predict import predict
 from pisr_cli.presets import presets
+from pisr_cli.serve import serve
 from pisr_cli.study import study
 from pisr_cli.terminal.console import set_loudness
 from pisr_cli.terminal.errors import exit_codes
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.command("train")(train)
 app.command("eval")(evaluate)
 app.command("predict", no_args_is_help=True)(predict)
+app.command("serve")(serve)
 app.command("visualize-heatmaps", no_args_is_help=True)(visualize_heatmaps)
 app.command("presets")(presets)
 app.command("flops")(flops)
