@@ -18,7 +18,7 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from pisr_core.inference.mode import inference
 from pisr_core.relations import PISR
@@ -102,6 +102,13 @@ OTHERS: dict[Any, Callable[..., int]] = {
 }
 """The public counter's operations an element at inference, for what is neither convolution nor matrix product."""
 
+UNKNOWN_TO_TORCH: dict[Any, Callable[..., int]] = {
+    aten._scaled_dot_product_flash_attention_for_cpu: lambda query, key, value, *_, **__: sdpa_flop_count(
+        query, key, value
+    )
+}
+"""Matrix products that torch's counter passes over: attention as a CPU computes it."""
+
 _MOVES = frozenset(
     "_to_copy _unsafe_view arange cat clone copy_ detach empty fill_ full lift_fresh stack zeros zeros_like".split()
 )
@@ -120,7 +127,7 @@ def count_operations(model: nn.Module, images: Shaped[Tensor, "b 3 H W"]) -> Ope
     """
     # Counted by packet, but taken apart unless the overload is known too; some torch versions look for that alone.
     overloads = {getattr(packet, name): weight for packet, weight in OTHERS.items() for name in packet.overloads()}
-    counter = FlopCounterMode(display=False, custom_mapping=OTHERS | overloads)
+    counter = FlopCounterMode(display=False, custom_mapping=OTHERS | overloads | UNKNOWN_TO_TORCH)
     unweighed = _Unweighed(counter.flop_registry.keys())
     with inference(model), unweighed, counter, _apart_from_the_backbone(model, counter):
         model(images)

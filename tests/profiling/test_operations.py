@@ -93,6 +93,14 @@ def test_what_the_heads_do_within_the_backbone_is_theirs_alone():
     assert count.parts == {"backbone": Operations(2 * 3 * 3 * 20), "initial heads": Operations(2 * 3 * 3 * 9 * 20)}
 
 
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_attention_counts_on_every_device(device):
+    network = nn.Module()
+    network.forward = lambda tokens: F.scaled_dot_product_attention(tokens, tokens, tokens)
+    count = count_operations(network, torch.rand(1, 3, 20, 16, device=device))
+    assert count.all == Operations(macs=3 * 2 * 20 * 20 * 16)
+
+
 @pytest.mark.parametrize("relation", ["none", "ocr", "pisr"])
 def test_the_meta_device_counts_what_the_cpu_does_and_torch_agrees(relation):
     config = load("scenes-pdl-r18", ["backbone.pretrained=false", f"relation.name={relation}"])
