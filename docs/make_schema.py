@@ -210,6 +210,7 @@ class Cost(Count):
         checkpoint: its file; null of a preset.
         size: (height, width) of the image, pixels.
         parameters: their number.
+        base_parameters: without the relation; null of a base.
         uncounted_elements: output elements of operations that are not counted, by name.
         fused: with the attention in the order that never builds the maps; null without PISR.
         base: without the relation; null of a base.
@@ -222,6 +223,7 @@ class Cost(Count):
     checkpoint: str | None
     size: tuple[int, int]
     parameters: int
+    base_parameters: int | None
     uncounted_elements: dict[str, int]
     fused: Count | None
     base: Count | None
