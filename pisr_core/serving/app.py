@@ -61,7 +61,7 @@ class Server:
             Route("/predict", self.predict, methods=["POST"]),
             Route("/heatmap", self.heatmap, methods=["POST"]),
         ]
-        handlers: Mapping[Any, Any] = {PisrError: _refused, HTTPException: _unknown}
+        handlers: Mapping[Any, Any] = {PisrError: _refused, HTTPException: _unknown, Exception: _failed}
         return Starlette(routes=routes, exception_handlers=handlers)
 
     async def page(self, request: Request) -> Response:
@@ -172,6 +172,11 @@ async def _refused(request: Request, error: Exception) -> Response:
         log.warning("%s", error)
     headers = {"Retry-After": "2"} if status == 503 else None
     return JSONResponse({"error": str(error)}, status, headers)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """A bug, whose traceback goes to the log."""
+    return JSONResponse({"error": "the server failed on this image: its log says why."}, 500)
 
 
 async def _unknown(request: Request, error: Exception) -> Response:

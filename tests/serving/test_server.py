@@ -212,7 +212,8 @@ def test_a_device_without_memory_is_told_of_and_a_bug_ends_nothing(url, server, 
         patch.setattr(server.answers, "predict", failing)
         status, body, _ = ask(f"{url}/predict", PHOTO)
         assert status == 500 and "memory" in json.loads(body)["error"]
-        assert ask(f"{url}/predict", PHOTO)[0] == 500
+        status, body, _ = ask(f"{url}/predict", PHOTO)
+        assert status == 500 and "log says why" in json.loads(body)["error"]
     assert ask(f"{url}/predict", PHOTO)[0] == 200
 
 
