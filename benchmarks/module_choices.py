@@ -220,7 +220,7 @@ def learn(
 
     def logits(features: Tensor, first: CenterOffsetPrediction) -> Tensor:
         k = config.top_k if relation.uses_instances else 0
-        maps = center_instances(first, model.things, k, config.instance_radius, config.thing_mask)
+        maps = center_instances(first, model.things, k, config)
         related: Tensor = head(relation(features, first.semantic, maps)[:, share])
         return related
 

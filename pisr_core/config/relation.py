@@ -24,6 +24,13 @@ class PISRConfig:
     """Of the encodings: `mass` (a map's mean, with a floor of one cell) or `area`."""
     encoding_norm: bool = True
     """LayerNorm on the encodings, without bias, so that absent instances stay zero."""
+    weighs: str = "both"
+    """What ω multiplies: `both`, the encodings wherever they are read, so that F_pan holds its square (as in the paper);
+    `queries`, what is compared with the cells (g_s); or `values`, what is returned to them (g_q)."""
+    confidence: bool = False
+    """ω reads the largest value of each category's map too: how sure the first prediction is of it anywhere."""
+    attention: str = "linear"
+    """`linear`, as in the paper, or `softmax`: F_sp becomes each cell's shares of the categories, as in OCR."""
     presence: float = 0.0
     """The mass, cells, with which an encoding keeps half of its size: each is multiplied by m / (m + presence), m its
     map's mass in those cells that it is gathered from, for the LayerNorm gives even those of absent classes full size;
@@ -44,6 +51,8 @@ class PISRConfig:
     def __post_init__(self) -> None:
         check_choice("relation.normalization", self.normalization, ("mass", "area"))
         check_counts(self, "relation", ("channels", "encoding_stride"))
+        check_choice("relation.weighs", self.weighs, ("both", "queries", "values"))
+        check_choice("relation.attention", self.attention, ("linear", "softmax"))
         check(self.kernel in (1, 3), "relation.kernel", self.kernel, "1 or 3")
         check_counts(self, "relation", ("top_k",), least=0)
         check(self.presence >= 0, "relation.presence", self.presence, "0 or above")
@@ -62,12 +71,25 @@ class RelationConfig(PISRConfig):
     """C of footnote 2, in stride-4 cells."""
     thing_mask: str = "binary"
     """`binary` (literal) or `probability`: what suppresses the background in I."""
+    radius_unit: str = "cells"
+    """Of C: `cells`, or `extent`, the radius of a disc with as many cells as point to the centre."""
+    partition: str = "none"
+    """Whom a cell that lies in several instances' maps belongs to: `none`, all of them (literal); `soft`, each by its
+    share; or `hard`, the one with the largest value."""
+    temperature: float = 0.25
+    """Of the shares of a `soft` partition: values to the power of 1 / temperature; the lower, the harder."""
+    instance_score: float = 0.0
+    """Instances that are less confident than this are left out; 0 leaves that to ω (Sec. 3.3)."""
     detach: bool = False
     """No gradient from the relation through S and I."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("relation.thing_mask", self.thing_mask, ("binary", "probability"))
+        check_choice("relation.radius_unit", self.radius_unit, ("cells", "extent"))
+        check_choice("relation.partition", self.partition, ("none", "soft", "hard"))
+        check(self.temperature > 0, "relation.temperature", self.temperature, "above 0")
+        check(0 <= self.instance_score < 1, "relation.instance_score", self.instance_score, "within [0, 1)")
         check_choice("relation.final_heads", self.final_heads, ("all", "semantic"))
         check(self.instance_radius > 0, "relation.instance_radius", self.instance_radius, "above 0")
 
@@ -84,6 +106,9 @@ class LossConfig:
     """Weight of the centre heatmap's squared error."""
     offset: float = 0.01
     """Weight of the offsets' absolute error in pixels."""
+    reweighting: float = 0.0
+    """Weight of the cross entropy that teaches ω which classes are in the picture and which instances are real; 0 (as in
+    the paper) leaves ω to the losses of the final predictions. It reaches ω alone, not what ω reads."""
     hard_pixel_share: float = 0.2
     """Share of the hardest pixels that the cross entropy averages over."""
     class_weights: str | dict[str, float] = field(default_factory=dict)
@@ -92,6 +117,7 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         check(self.gamma > 0, "loss.gamma", self.gamma, "above 0, for the centre heatmap learns from it alone")
+        check(self.reweighting >= 0, "loss.reweighting", self.reweighting, "0 or above")
         check(0 < self.hard_pixel_share <= 1, "loss.hard_pixel_share", self.hard_pixel_share, "within (0, 1]")
         if isinstance(self.class_weights, str):
             check_choice("loss.class_weights", self.class_weights, (BALANCED,))

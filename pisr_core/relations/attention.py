@@ -16,8 +16,10 @@ class PanopticRelationalAttention(nn.Module):
     g_s, g_p and g_q has a bias, a norm or an activation: a category whose encoding is zero adds exactly nothing.
     F_sp is divided by √d, as usual in attention; a constant that the paper leaves to the weights.
 
+    With `softmax` F_sp turns into each cell's shares of the categories that are there before g_p mixes them, as in OCR.
+
     Because g_p is linear, F_pan = [g_q(Ẽ)ᵀ W_p g_s(Ẽ)] h(F): a c×d matrix for each image. In that (fused) order the
-    (n+k)×h×w map F_sp is never built; the numbers are the same.
+    (n+k)×h×w map F_sp is never built; the numbers are the same. Shares have no such order.
 
     Args:
         channels: c.
@@ -25,13 +27,21 @@ class PanopticRelationalAttention(nn.Module):
         inner_channels: d, the width that Fig. 8 varies.
         fused: which order to multiply in.
         kernel: side of h's kernel, cells.
+        softmax: F_sp as shares.
     """
 
     def __init__(
-        self, channels: int, categories: int, inner_channels: int, fused: bool = True, kernel: int = 3
+        self,
+        channels: int,
+        categories: int,
+        inner_channels: int,
+        fused: bool = True,
+        kernel: int = 3,
+        softmax: bool = False,
     ) -> None:
         super().__init__()
-        self.fused = fused
+        self.fused = fused and not softmax
+        self.softmax = softmax
         self.h = Conv2dNormActivation(channels, inner_channels, kernel_size=kernel)
         self.g_s = nn.Linear(channels, inner_channels, bias=False)
         self.g_p = nn.Conv2d(categories, categories, kernel_size=1, bias=False)
@@ -40,14 +50,25 @@ class PanopticRelationalAttention(nn.Module):
         self.g_q = nn.Linear(channels, channels, bias=False)
 
     def forward(
-        self, encodings: Float[Tensor, "b m c"], features: Float[Tensor, "b c h w"]
+        self, compared: Float[Tensor, "b m c"], returned: Float[Tensor, "b m c"], features: Float[Tensor, "b c h w"]
     ) -> Float[Tensor, "b c h w"]:
-        """F_pan from Ẽ (m = n + k ≤ n + K rows) and F."""
+        """F_pan from Ẽ (m = n + k ≤ n + K rows) and F.
+
+        Args:
+            compared: Ẽ as g_s reads it.
+            returned: Ẽ as g_q reads it; the paper has one Ẽ for both.
+            features: F.
+        """
         if not self.fused:
-            m = encodings.shape[1]
-            mixed = F.conv2d(self.spatial_panoptic_features(encodings, features), self.g_p.weight[:m, :m])
-            return torch.einsum("bmc,bmhw->bchw", self.g_q(encodings), mixed)
-        return torch.einsum("bcd,bdhw->bchw", self.fused_matrix(encodings), self.h(features))
+            m = compared.shape[1]
+            spatial = self.spatial_panoptic_features(compared, features)
+            if self.softmax:
+                there = compared.any(dim=2)[:, :, None, None]
+                # Not infinite: where nothing is there, all shares would be undefined.
+                spatial = spatial.where(there, spatial.new_tensor(torch.finfo(spatial.dtype).min)).softmax(dim=1)
+            mixed = F.conv2d(spatial, self.g_p.weight[:m, :m])
+            return torch.einsum("bmc,bmhw->bchw", self.g_q(returned), mixed)
+        return torch.einsum("bcd,bdhw->bchw", self.fused_matrix(compared, returned), self.h(features))
 
     def spatial_panoptic_features(
         self, encodings: Float[Tensor, "b m c"], features: Float[Tensor, "b c h w"]
@@ -55,10 +76,12 @@ class PanopticRelationalAttention(nn.Module):
         """F_sp: how strongly each cell answers to each category."""
         return torch.einsum("bmd,bdhw->bmhw", self._queries(encodings), self.h(features))
 
-    def fused_matrix(self, encodings: Float[Tensor, "b m c"]) -> Float[Tensor, "b c d"]:
+    def fused_matrix(
+        self, compared: Float[Tensor, "b m c"], returned: Float[Tensor, "b m c"]
+    ) -> Float[Tensor, "b c d"]:
         """g_q(Ẽ)ᵀ W_p g_s(Ẽ), what an image's categories do to the features of any of its cells."""
-        m = encodings.shape[1]
-        return self.g_q(encodings).transpose(1, 2) @ (self.g_p.weight[:m, :m, 0, 0] @ self._queries(encodings))
+        m = compared.shape[1]
+        return self.g_q(returned).transpose(1, 2) @ (self.g_p.weight[:m, :m, 0, 0] @ self._queries(compared))
 
     def _queries(self, encodings: Float[Tensor, "b m c"]) -> Float[Tensor, "b m d"]:
         return self.g_s(encodings) * self.g_s.out_features**-0.5

@@ -41,6 +41,15 @@ class Relation(nn.Module, ABC):
                 that `encoding_stride` leaves.
         """
 
+    def taught_weights(
+        self,
+        features: Float[Tensor, "b c h w"],
+        semantic: SemanticPrediction,
+        instances: Float[Tensor, "b k _ _"],
+    ) -> Float[Tensor, "b m"] | None:
+        """What it weighs the categories with, for a loss that teaches this alone; `None` where it does not."""
+        return None
+
     def class_axes(self, classes: Sequence[str], first: int = 0) -> ClassAxes:
         """The dimensions of its tensors whose entries belong to S's maps, and behind them to I's.
 

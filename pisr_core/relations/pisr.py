@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -37,9 +38,9 @@ class PISR(Relation):
         self.encoding_norm = nn.LayerNorm(channels, bias=False) if config.encoding_norm else nn.Identity()
         # Before the reweighting, so that a seed gives the same attention with and without it.
         self.attention = PanopticRelationalAttention(
-            channels, num_classes + config.top_k, config.channels, config.fused, config.kernel
+            channels, num_classes + config.top_k, config.channels, config.fused, config.kernel, config.attention == "softmax"
         )
-        self.reweighting = Reweighting(channels) if config.reweight else None
+        self.reweighting = Reweighting(channels, confidence=config.confidence) if config.reweight else None
         self.feature_norm: nn.Module = nn.BatchNorm2d(channels) if config.feature_norm else nn.Identity()
         if config.residual:
             starts_at_zero = self.feature_norm if config.feature_norm else self.attention.g_q
@@ -56,8 +57,8 @@ class PISR(Relation):
         Raises:
             ConfigError: there are more instances than `config.top_k`.
         """
-        encodings, _ = self.weighted_encodings(features, semantic, instances)
-        relational = self.feature_norm(self.attention(encodings, features))
+        compared, returned, _ = self.weighted_encodings(features, semantic, instances)
+        relational = self.feature_norm(self.attention(compared, returned, features))
         return features + relational if self.config.residual else relational
 
     def weighted_encodings(
@@ -65,8 +66,43 @@ class PISR(Relation):
         features: Float[Tensor, "b c h w"],
         semantic: SemanticPrediction,
         instances: Float[Tensor, "b k _ _"],
+    ) -> tuple[Float[Tensor, "b m c"], Float[Tensor, "b m c"], Float[Tensor, "b m"] | None]:
+        """Ẽ_pan, m = n + k rows with the classes first, and ω (`None` without reweighting).
+
+        Returns:
+            Ẽ as g_s reads it and as g_q reads it, the same unless `weighs` says otherwise; and ω.
+        """
+        encodings, weights = self._encodings_and_weights(features, semantic, instances)
+        if weights is None:
+            return encodings, encodings, None
+        weighted = encodings * weights.unsqueeze(2)
+        weighs = self.config.weighs
+        return encodings if weighs == "values" else weighted, encodings if weighs == "queries" else weighted, weights
+
+    def taught_weights(
+        self,
+        features: Float[Tensor, "b c h w"],
+        semantic: SemanticPrediction,
+        instances: Float[Tensor, "b k _ _"],
+    ) -> Float[Tensor, "b m"] | None:
+        """ω, with a gradient to its own network alone; `None` without reweighting."""
+        if self.reweighting is None:
+            return None
+        with torch.no_grad():
+            read = self._read(features, semantic, instances)
+        weights: Tensor = self.reweighting(*read)
+        return weights
+
+    def _encodings_and_weights(
+        self, features: Float[Tensor, "b c h w"], semantic: SemanticPrediction, instances: Float[Tensor, "b k _ _"]
     ) -> tuple[Float[Tensor, "b m c"], Float[Tensor, "b m"] | None]:
-        """Ẽ_pan, m = n + k rows with the classes first, and ω (`None` without reweighting)."""
+        read = self._read(features, semantic, instances)
+        return read[0], None if self.reweighting is None else self.reweighting(*read)
+
+    def _read(
+        self, features: Float[Tensor, "b c h w"], semantic: SemanticPrediction, instances: Float[Tensor, "b k _ _"]
+    ) -> tuple[Float[Tensor, "b m c"], Float[Tensor, "b m"], Float[Tensor, "b m"] | None]:
+        """What ω reads: E_pan, the masses of its maps, and their largest values if these are wanted."""
         check_top_k(instances.shape[1], self.config.top_k)
         maps, features = self._sampled(semantic.probabilities), self._sampled(features)
         if instances.shape[-2:] != maps.shape[-2:]:
@@ -75,10 +111,9 @@ class PISR(Relation):
         encodings = self.encoding_norm(encodings)
         if self.config.presence:
             encodings = encodings * (mass / (mass + self.config.presence)).unsqueeze(2)
-        if self.reweighting is None:
-            return encodings, None
-        weights = self.reweighting(encodings, mass)
-        return encodings * weights, weights.squeeze(2)
+        if not self.config.confidence:
+            return encodings, mass, None
+        return encodings, mass, torch.cat((maps.amax(dim=(2, 3)), instances.amax(dim=(2, 3))), dim=1).to(mass.dtype)
 
     def _sampled(self, maps: Float[Tensor, "b _ _ _"]) -> Float[Tensor, "b _ _ _"]:
         return maps[..., :: self.encoding_stride, :: self.encoding_stride]

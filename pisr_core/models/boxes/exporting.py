@@ -53,7 +53,7 @@ class RegionNetwork(ExportableNetwork):
             instances = pyramid["p2"][:, :0]
             if model.relation.uses_instances:
                 found = fixed_detections(heads.regions, pyramid, boxes, scores, size)
-                instances = box_instances(found, model.config.relation.top_k, tuple(pyramid["p2"].shape[2:]))
+                instances = box_instances(found, model.config.relation, tuple(pyramid["p2"].shape[2:]))
             features = model.relation(features, semantic, instances)
             pyramid = relate_pyramid(pyramid, features[:, model.config.fpn.semantic_channels :])
             heads = model.final_heads

@@ -9,7 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from pisr_core.config import RelationConfig
 from pisr_core.models.boxes.structures import Detections
+from pisr_core.models.partition import partitioned
 
 
 def paste_masks(
@@ -46,18 +48,19 @@ def _sampling(
 
 
 def box_instances(
-    detections: Sequence[Detections], k: int, size: tuple[int, int], stride: int = 4
+    detections: Sequence[Detections], config: RelationConfig, size: tuple[int, int], stride: int = 4
 ) -> Float[Tensor, "b k h w"]:
     """I of box-based models: the k most confident detections' pasted masks × their scores.
 
     Args:
         detections: of each image.
-        k: K; where there are fewer detections the other maps are zero.
+        config: K, where there are fewer detections the other maps are zero; and what keeps instances apart.
         size: (h, w) of the grid.
         stride: pixels a cell.
     """
-    maps = []
+    k, maps = config.top_k, []
     for found in detections:
-        pasted = paste_masks(found.masks[:k], found.boxes[:k] / stride, size) * found.scores[:k, None, None]
+        scores = found.scores[:k].where(found.scores[:k] >= config.instance_score, found.scores.new_zeros(()))
+        pasted = paste_masks(found.masks[:k], found.boxes[:k] / stride, size) * scores[:, None, None]
         maps.append(F.pad(pasted, (0, 0, 0, 0, 0, k - len(pasted))))
-    return torch.stack(maps)
+    return partitioned(torch.stack(maps), config.partition, config.temperature)

@@ -156,7 +156,7 @@ class PanopticFPN(TwoStageModel):
         p2 = prediction.pyramid["p2"]
         if not prediction.detections:
             return p2.new_zeros(len(p2), 0, *p2.shape[2:])
-        return box_instances(prediction.detections, self.config.relation.top_k, (p2.shape[2], p2.shape[3]))
+        return box_instances(prediction.detections, self.config.relation, (p2.shape[2], p2.shape[3]))
 
     def target_generator(self) -> FPNTargetGenerator:
         """Semantic, box, class and mask targets."""
@@ -194,7 +194,7 @@ class PanopticFPN(TwoStageModel):
         k, found = self.config.relation.top_k, prediction.detections
         if not found:
             return StageMaps(classes, classes[:0], things[:0], classes.new_zeros(0))
-        instances = box_instances(found, k, (classes.shape[1], classes.shape[2]))[0]
+        instances = box_instances(found, self.config.relation, (classes.shape[1], classes.shape[2]))[0]
         labels, scores = things[found[0].labels[:k]], found[0].scores[:k]
         for category in labels.unique().tolist():
             classes[category] = instances[: len(labels)][labels == category].amax(dim=0)

@@ -6,11 +6,13 @@ Cells are those of the stride-4 grid; positions are (y, x).
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from pisr_core.models.center_offset.structures import CenterOffsetPrediction
+from pisr_core.config import RelationConfig
+from pisr_core.models.center_offset.structures import CenterOffsetPrediction, CenterOffsetTargets
+from pisr_core.models.partition import partitioned
 from pisr_core.models.stage_maps import NO_CLASS
 
 
@@ -28,6 +30,14 @@ def top_centers(center_heatmap: Float[Tensor, "b 1 h w"], k: int) -> tuple[Float
     return scores.clamp(min=0), torch.stack((rows, cells - rows * width), dim=-1)
 
 
+def confident_centers(
+    center_heatmap: Float[Tensor, "b 1 h w"], k: int, least: float
+) -> tuple[Float[Tensor, "b k"], Int[Tensor, "b k 2"]]:
+    """`top_centers`, of which those that score less than `least` count as absent."""
+    scores, centers = top_centers(center_heatmap, k)
+    return scores.where(scores >= least, torch.zeros_like(scores)), centers
+
+
 def centers_to_maps(
     scores: Float[Tensor, "b k"],
     centers: Int[Tensor, "b k 2"],
@@ -35,6 +45,7 @@ def centers_to_maps(
     thing: Float[Tensor, "b h w"],
     radius: float,
     stride: int = 1,
+    unit: str = "cells",
 ) -> Float[Tensor, "b k h w"]:
     """Footnote 2: how near each cell's predicted centre lies to each centre q, on things only.
 
@@ -45,8 +56,10 @@ def centers_to_maps(
         centers: q, cells.
         offset: O, cells.
         thing: mask or probability in [0, 1] that suppresses the background.
-        radius: C, cells.
+        radius: C.
         stride: O and the mask hold every so-manieth cell of each row and column only.
+        unit: of C: `cells`, or `extent`, the radius of a disc with as many thing cells as point to the centre rather
+            than to another one.
     """
     h, w = offset.shape[-2:]
     rows = torch.arange(h, device=offset.device, dtype=torch.float32) * stride
@@ -58,16 +71,24 @@ def centers_to_maps(
     # The floor keeps the gradient at distance zero at zero; `vector_norm` does as well, ten times as slowly.
     distance = squared.clamp(min=1e-30).sqrt()
     present = (scores > 0)[..., None, None]
+    if unit == "extent":
+        radius = radius * _extents(distance.where(present, torch.inf), thing, stride)[..., None, None]
     return (1 - distance / radius).clamp(0, 1) * thing[:, None] * present
 
 
+def _extents(
+    distance: Float[Tensor, "b k h w"], thing: Float[Tensor, "b h w"], stride: int
+) -> Float[Tensor, "b k"]:
+    """Radii of discs, of at least one cell, with as many thing cells as lie nearest to each centre, cells."""
+    if not distance.shape[1]:
+        return distance.new_zeros(distance.shape[:2])
+    owner = distance.detach().argmin(dim=1).flatten(1)
+    cells = distance.new_zeros(distance.shape[:2]).scatter_add(1, owner, thing.detach().to(distance.dtype).flatten(1))
+    return (cells.clamp(min=1) * stride**2 / torch.pi).sqrt()
+
+
 def center_instances(
-    prediction: CenterOffsetPrediction,
-    things: Int[Tensor, " t"],
-    k: int,
-    radius: float,
-    thing_mask: str = "binary",
-    stride: int = 1,
+    prediction: CenterOffsetPrediction, things: Int[Tensor, " t"], k: int, config: RelationConfig, stride: int = 1
 ) -> Float[Tensor, "b k h w"]:
     """I of Panoptic-DeepLab: top-K centres, their maps, and the thing mask that S gives.
 
@@ -75,19 +96,43 @@ def center_instances(
         prediction: S, M and O of the initial heads.
         things: positions of the thing classes, on the device: made of numbers here, they would keep it waiting.
         k: K.
-        radius: C, cells.
-        thing_mask: `binary`, cells whose most probable class is a thing; or `probability`, P(thing).
+        config: C, the thing mask, and what keeps instances apart.
         stride: give every so-manieth cell of each row and column only.
     """
     probabilities = prediction.semantic.probabilities[..., ::stride, ::stride]
-    if thing_mask == "binary":
+    if config.thing_mask == "binary":
         # A table, for ONNX has no `isin`.
         is_thing = probabilities.new_zeros(probabilities.shape[1]).index_fill(0, things, 1.0)
         thing = is_thing[probabilities.argmax(dim=1)]
     else:
         thing = probabilities[:, things].sum(dim=1)
-    scores, centers = top_centers(prediction.center_heatmap, k)
-    return centers_to_maps(scores, centers, prediction.offset[..., ::stride, ::stride], thing, radius, stride)
+    scores, centers = confident_centers(prediction.center_heatmap, k, config.instance_score)
+    offset = prediction.offset[..., ::stride, ::stride]
+    maps = centers_to_maps(scores, centers, offset, thing, config.instance_radius, stride, config.radius_unit)
+    return partitioned(maps, config.partition, config.temperature)
+
+
+def what_is_there(
+    prediction: CenterOffsetPrediction, targets: CenterOffsetTargets, m: int, config: RelationConfig
+) -> tuple[Bool[Tensor, "b m"], Bool[Tensor, "b m"]]:
+    """Which of the n classes and k instances that the relation encodes are there, and which of these m = n + k count.
+
+    Absent centres do not count. A centre is real if it lies where the target's Gaussian is at least a half, and no more confident one belongs to the
+    same instance.
+    """
+    n = prediction.semantic.logits.shape[1]
+    classes = torch.arange(n, device=targets.semantic.device)
+    present = (targets.semantic.flatten(1)[:, None] == classes[:, None]).any(dim=2)
+    scores, centers = confident_centers(prediction.center_heatmap, m - n, config.instance_score)
+    stride = targets.offset.shape[-1] // prediction.offset.shape[-1]
+    pixels = centers * stride + stride // 2
+    image = torch.arange(len(pixels), device=pixels.device)[:, None]
+    near = targets.center[image, 0, pixels[..., 0], pixels[..., 1]] >= 0.5
+    true_centers = (pixels + targets.offset[image, :, pixels[..., 0], pixels[..., 1]]).round()
+    same = (true_centers[:, :, None] == true_centers[:, None]).all(dim=3) & near[:, None]
+    repeated = same.tril(diagonal=-1).any(dim=2)
+    real = torch.cat((present, near & ~repeated), dim=1)
+    return real, torch.cat((torch.ones_like(present), scores > 0), dim=1)
 
 
 def majority_classes(

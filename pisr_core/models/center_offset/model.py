@@ -14,7 +14,12 @@ from pisr_core.config import Config
 from pisr_core.models.base import Losses, TwoStageModel
 from pisr_core.models.center_offset.exporting import CenterOffsetNetwork
 from pisr_core.models.center_offset.heads import CenterOffsetHeads
-from pisr_core.models.center_offset.instances import center_instances, majority_classes, top_centers
+from pisr_core.models.center_offset.instances import (
+    center_instances,
+    confident_centers,
+    majority_classes,
+    what_is_there,
+)
 from pisr_core.models.center_offset.losses import center_offset_losses
 from pisr_core.models.center_offset.merging.panoptic import center_offset_panoptic
 from pisr_core.models.center_offset.structures import CenterOffsetOutput, CenterOffsetPrediction, CenterOffsetTargets
@@ -22,6 +27,7 @@ from pisr_core.models.center_offset.targets import CenterOffsetTargetGenerator
 from pisr_core.models.center_offset.views import mean_of_views, undo_view
 from pisr_core.models.stage_maps import StageMaps
 from pisr_core.models.views import View
+from pisr_core.relations.reweighting import reweighting_loss
 from pisr_core.structures import Category, PanopticResult
 
 
@@ -69,14 +75,17 @@ class CenterOffsetModel(TwoStageModel):
         if self.config.relation.detach:
             semantic, instances = semantic.detach(), instances.detach()
         relational = self.relation(features, semantic, instances)
-        return CenterOffsetOutput(final=self.final_heads(relational, initial), initial=initial, instances=instances)
+        final = self.final_heads(relational, initial)
+        taught = self.training and self.config.loss.reweighting > 0
+        weights = self.relation.taught_weights(features, semantic, instances) if taught else None
+        return CenterOffsetOutput(final, initial, instances, weights)
 
     def instances(self, prediction: CenterOffsetPrediction) -> Float[Tensor, "b k h w"]:
         """I, the maps of the top-K instances; none where the relation does not read them."""
         config = self.config.relation
         k = config.top_k if self.relation is not None and self.relation.uses_instances else 0
         stride = 1 if self.relation is None else self.relation.encoding_stride
-        return center_instances(prediction, self.things, k, config.instance_radius, config.thing_mask, stride)
+        return center_instances(prediction, self.things, k, config, stride)
 
     def target_generator(self) -> CenterOffsetTargetGenerator:
         """Semantic, centre and offset targets."""
@@ -88,7 +97,12 @@ class CenterOffsetModel(TwoStageModel):
         if output.initial is None:
             return final
         initial = center_offset_losses(output.initial, targets, self.config.loss, self.class_weights)
-        return self.both_stages(final, initial)
+        terms = self.both_stages(final, initial)
+        if output.weights is None:
+            return terms
+        present, counted = what_is_there(output.initial, targets, output.weights.shape[1], self.config.relation)
+        loss = reweighting_loss(output.weights, present, counted)
+        return terms | {"reweighting": self.config.loss.reweighting * loss}
 
     def merge(
         self,
@@ -105,8 +119,8 @@ class CenterOffsetModel(TwoStageModel):
         relation, things = self.config.relation, self.things
         k = relation.top_k if len(things) else 0
         probabilities = prediction.semantic.probabilities[0]
-        scores, peaks = top_centers(prediction.center_heatmap, k)
-        instances = center_instances(prediction, things, k, relation.instance_radius, relation.thing_mask)[0]
+        scores, peaks = confident_centers(prediction.center_heatmap, k, relation.instance_score)
+        instances = center_instances(prediction, things, k, relation)[0]
         classes = majority_classes(instances, probabilities, things)
         center_heatmap = prediction.center_heatmap[0, 0]
         return StageMaps(probabilities, instances, classes, scores[0].clamp(max=1), center_heatmap, peaks[0])

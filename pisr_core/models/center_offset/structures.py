@@ -54,8 +54,10 @@ class CenterOffsetOutput:
         final: the final stage's predictions; the only ones of a base model.
         initial: the first stage's predictions, `None` for a base model.
         instances: I, (b, k, h, w) in [0, 1], `None` for a base model.
+        weights: ω, (b, n + k), where a loss teaches it.
     """
 
     final: CenterOffsetPrediction
     initial: CenterOffsetPrediction | None = None
     instances: Float[Tensor, "b k h w"] | None = None
+    weights: Float[Tensor, "b m"] | None = None

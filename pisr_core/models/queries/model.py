@@ -62,8 +62,9 @@ class QueryModel(TwoStageModel):
 
     def instances(self, prediction: MaskPrediction) -> Float[Tensor, "b k h w"]:
         """I, the masks of the top-K queries; none where the relation does not read them."""
+        config = self.config.relation
         reads = self.relation is not None and self.relation.uses_instances
-        return mask_instances(prediction, self.config.relation.top_k if reads else 0)
+        return mask_instances(prediction, config.top_k if reads else 0, config)
 
     def target_generator(self) -> MaskTargetGenerator:
         """A class and a mask for each segment."""
@@ -102,7 +103,7 @@ class QueryModel(TwoStageModel):
 
     def stage_maps(self, prediction: MaskPrediction) -> StageMaps:
         """S, and the masks of the top-K queries."""
-        return query_maps(prediction, self.config.relation.top_k)
+        return query_maps(prediction, self.config.relation)
 
 
 def _sums(layers: Sequence[Losses]) -> Losses:

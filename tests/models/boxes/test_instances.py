@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from pisr_core import presets
+from pisr_core.config import RelationConfig
 from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.models import build_model
 from pisr_core.models.boxes.instances import box_instances, paste_masks
@@ -41,11 +42,11 @@ def test_box_instances_are_masks_times_scores_with_zero_rows():
         torch.ones(2, 4, 4),
     )
     nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long), torch.zeros(0, 4, 4))
-    maps = box_instances([found, nothing], 3, (4, 4))
+    maps = box_instances([found, nothing], RelationConfig(top_k=3), (4, 4))
     assert maps[0, 0].tolist() == [[0.5] * 4] * 2 + [[0.0] * 4] * 2
     assert maps[0, 1, 2:, 2:].sum() == 1 and maps[0, 1].sum() == 1
     assert (maps[0, 2] == 0).all() and (maps[1] == 0).all()
-    assert box_instances([found], 1, (4, 4)).shape == (1, 1, 4, 4)
+    assert box_instances([found], RelationConfig(top_k=1), (4, 4)).shape == (1, 1, 4, 4)
 
 
 def test_things_of_panoptic_fpn_come_from_detections():
