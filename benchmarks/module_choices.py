@@ -7,13 +7,15 @@ The base's F, S, M and O are kept for some training images and all validation im
 head, which starts as the base's, then learn from these alone; the base's centres and offsets are kept. A run takes a
 minute, and all runs of a seed see the same images. What needs the whole network to learn (the gradient through S and
 I, γ) is left to `pisr study`. Printed: cross entropy, PQ and mIoU of the validation images, mean and standard
-deviation over the seeds, and the difference from `default` on equal seeds, likewise.
+deviation over the seeds, the difference from `default` on equal seeds, likewise, and the chance that ω is larger for a
+class that is there than for one that is not, and for a real instance than for a false one.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -21,23 +23,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import Conv2dNormActivation
 
-from pisr_core.config import RelationConfig
+from pisr_core.config import LossConfig, RelationConfig
 from pisr_core.data import build_dataset
-from pisr_core.data.loading import evaluation_loader
+from pisr_core.data.loading import EvaluationBatch, evaluation_loader
 from pisr_core.inference.load import load_model
 from pisr_core.metrics.scores import Scores
-from pisr_core.models.center_offset.instances import center_instances
+from pisr_core.models.center_offset.instances import center_instances, what_is_there
 from pisr_core.models.center_offset.losses import hard_pixel_cross_entropy
 from pisr_core.models.center_offset.merging.panoptic import center_offset_panoptic
 from pisr_core.models.center_offset.panoptic_deeplab import PanopticDeepLab
-from pisr_core.models.center_offset.structures import CenterOffsetPrediction
+from pisr_core.models.center_offset.structures import CenterOffsetPrediction, CenterOffsetTargets
 from pisr_core.models.center_offset.targets import CenterOffsetTargetGenerator
 from pisr_core.relations import PISR, Relation, build_relation
-from pisr_core.relations.reweighting import Reweighting
+from pisr_core.relations.reweighting import Reweighting, reweighting_loss
 from pisr_core.runtime.devices.device import choose_device
 from pisr_core.structures import IGNORE_INDEX, PanopticSegmentation, SemanticPrediction
 
@@ -64,7 +67,7 @@ class Convolutions(Relation):
 
 
 Change = Mapping[str, object] | Callable[[PISR], object]
-"""Settings that replace those of the relation, or what is done to the module once it is built."""
+"""Settings that replace those of the relation, or of the losses behind `loss.`, or what is done to the module once it is built."""
 
 
 def random_mixing(relation: PISR) -> None:
@@ -116,9 +119,36 @@ CHOICES: dict[str, Change] = {
     "no LayerNorm": {"encoding_norm": False},
     "area without LayerNorm": {"normalization": "area", "encoding_norm": False},
     "presence": {"presence": 4.0},
-    "presence, no ω": {"presence": 4.0, "reweight": False},
+    "presence + no ω": {"presence": 4.0, "reweight": False},
     "no norm on F_pan": {"feature_norm": False},
     "no residual": {"residual": False},
+    "hard": {"partition": "hard"},
+    "soft": {"partition": "soft"},
+    "score": {"instance_score": 0.1},
+    "hard + score": {"partition": "hard", "instance_score": 0.1},
+    "soft + score": {"partition": "soft", "instance_score": 0.1},
+    "hard + score + extent": {
+        "partition": "hard",
+        "instance_score": 0.1,
+        "radius_unit": "extent",
+        "instance_radius": 2.0,
+    },
+    "hard + score + presence": {"partition": "hard", "instance_score": 0.1, "presence": 4.0},
+    "taught": {"loss.reweighting": 1.0},
+    "taught + sure": {"loss.reweighting": 1.0, "confidence": True},
+    "taught + queries": {"loss.reweighting": 1.0, "confidence": True, "weighs": "queries"},
+    "taught + values": {"loss.reweighting": 1.0, "confidence": True, "weighs": "values"},
+    "hard + taught": {"partition": "hard", "loss.reweighting": 1.0, "confidence": True},
+    "hard + score + taught": {
+        "partition": "hard",
+        "instance_score": 0.1,
+        "loss.reweighting": 1.0,
+        "confidence": True,
+    },
+    "hard + score + no ω": {"partition": "hard", "instance_score": 0.1, "reweight": False},
+    "hard + score + K = 0": {"partition": "hard", "instance_score": 0.1, "top_k": 0},
+    "softmax": {"attention": "softmax"},
+    "hard + score + softmax": {"partition": "hard", "instance_score": 0.1, "attention": "softmax"},
     "C = 4": {"instance_radius": 4.0},
     "C = 16": {"instance_radius": 16.0},
     "P(thing)": {"thing_mask": "probability"},
@@ -148,7 +178,7 @@ class Seen:
         logits: S.
         centers: M.
         offsets: O.
-        classes: of each pixel that the network sees.
+        targets: of each pixel that the network sees, centres and offsets in half precision.
         input_size: (H, W) that the network sees, without padding.
         panoptic: the annotations, at the images' own size.
     """
@@ -157,20 +187,26 @@ class Seen:
     logits: Tensor
     centers: Tensor
     offsets: Tensor
-    classes: Tensor
+    targets: CenterOffsetTargets
     input_size: tuple[int, int]
     panoptic: tuple[PanopticSegmentation, ...]
 
-    def batch(self, index: Tensor, flip: bool = False) -> tuple[Tensor, CenterOffsetPrediction, Tensor]:
-        """F, the base's predictions and the classes of some images, mirrored on request."""
-        tensors = (self.features, self.logits, self.centers, self.offsets, self.classes)
-        features, logits, centers, offsets, classes = (
-            chosen.flip(-1) if flip else chosen for chosen in (tensor[index] for tensor in tensors)
+    def batch(self, index: Tensor, flip: bool = False) -> tuple[Tensor, CenterOffsetPrediction, CenterOffsetTargets]:
+        """F, the base's predictions and the targets of some images, mirrored on request."""
+
+        def chosen(maps: Tensor, moved: bool = False) -> Tensor:
+            maps = maps[index].flip(-1) if flip else maps[index]
+            return maps * maps.new_tensor([1, -1])[:, None, None] if flip and moved else maps
+
+        semantic = SemanticPrediction.from_logits(chosen(self.logits).float())
+        first = CenterOffsetPrediction(semantic, chosen(self.centers), chosen(self.offsets, moved=True))
+        targets = replace(
+            self.targets,
+            semantic=chosen(self.targets.semantic).long(),
+            center=chosen(self.targets.center),
+            offset=chosen(self.targets.offset, moved=True),
         )
-        if flip:
-            offsets = offsets * offsets.new_tensor([1, -1])[:, None, None]
-        semantic = SemanticPrediction.from_logits(logits.float())
-        return features.float(), CenterOffsetPrediction(semantic, centers, offsets), classes.long()
+        return chosen(self.features).float(), first, targets
 
 
 def look_at(model: PanopticDeepLab, split: str, root: Path | None, limit: int = 0) -> Seen:
@@ -185,44 +221,59 @@ def look_at(model: PanopticDeepLab, split: str, root: Path | None, limit: int = 
     for batch in loader:
         with torch.inference_mode():
             features, first = model.first_stage(batch.images.to(device))
-        classes = torch.stack([targets(sample.panoptic).semantic for sample in batch.samples])
-        height, width = batch.input_sizes[0]
-        resized = F.interpolate(classes[:, None].byte(), (height, width), mode="nearest")[:, 0]
-        padding = (0, batch.images.shape[3] - width, 0, batch.images.shape[2] - height)
-        classes = F.pad(resized, padding, value=IGNORE_INDEX).to(device)
-        parts.append((features.half(), first.semantic.logits.half(), first.center_heatmap, first.offset, classes))
+        wanted = [targets(sample.panoptic) for sample in batch.samples]
+        maps = (
+            on_grid(torch.stack([own.semantic for own in wanted])[:, None].byte(), batch, IGNORE_INDEX)[:, 0],
+            on_grid(torch.stack([own.center for own in wanted]), batch).half(),
+            on_grid(torch.stack([own.offset for own in wanted]), batch).half(),
+        )
+        own = (features.half(), first.semantic.logits.half(), first.center_heatmap, first.offset)
+        parts.append([tensor.to(device) for tensor in (*own, *maps)])
         annotations += [sample.panoptic for sample in batch.samples]
-    return Seen(*(torch.cat(part) for part in zip(*parts, strict=True)), batch.input_sizes[0], tuple(annotations))
+    *own, classes, centers, offsets = (torch.cat(part) for part in zip(*parts, strict=True))
+    nothing = torch.empty(0, device=device)
+    seen = CenterOffsetTargets(classes, nothing, centers, nothing, offsets, nothing)
+    return Seen(*own, seen, batch.input_sizes[0], tuple(annotations))
 
 
-def build(model: PanopticDeepLab, change: Change) -> tuple[Relation, RelationConfig]:
-    """A relation with one thing changed."""
+def on_grid(maps: Tensor, batch: EvaluationBatch, padding: int = 0) -> Tensor:
+    """Targets at the size that the network sees; those of offsets are for images that keep their size."""
+    height, width = batch.input_sizes[0]
+    resized = F.interpolate(maps, (height, width), mode="nearest")
+    return F.pad(resized, (0, batch.images.shape[3] - width, 0, batch.images.shape[2] - height), value=padding)
+
+
+def build(model: PanopticDeepLab, change: Change) -> tuple[Relation, RelationConfig, LossConfig]:
+    """A relation with one thing changed, and the losses that it learns from."""
+    loss = model.config.loss
+    if not callable(change):
+        taught = {name.removeprefix("loss."): value for name, value in change.items() if name.startswith("loss.")}
+        loss = replace(loss, **taught)  # type: ignore[arg-type]
+        change = {name: value for name, value in change.items() if not name.startswith("loss.")}
     shipped = replace(model.config.relation, name="pisr", top_k=64)
     channels = model.config.deeplab.semantic.channels + model.config.deeplab.instance.channels
     if not callable(change) and change.get("name") == "convolutions":
-        return Convolutions(channels, shipped.channels), shipped
+        return Convolutions(channels, shipped.channels), shipped, loss
     config = shipped if callable(change) else replace(shipped, **change)  # type: ignore[arg-type]
     relation = build_relation(channels, len(model.categories), config)
     assert relation is not None
     if callable(change):
         assert isinstance(relation, PISR)
         change(relation)
-    return relation, config
+    return relation, config, loss
 
 
 def learn(
     model: PanopticDeepLab, train: Seen, val: Seen, change: Change, seed: int, steps: int, lr: float
-) -> tuple[float, float, float]:
-    """Cross entropy, PQ and mIoU after training one choice with one seed."""
+) -> tuple[float, float, float, float, float]:
+    """Cross entropy, PQ, mIoU and ω's two chances after training one choice with one seed."""
     torch.manual_seed(seed)
-    relation, config = build(model, change)
+    relation, config, loss_config = build(model, change)
     head, share = copy.deepcopy(model.initial_heads.semantic), model.initial_heads.shares[0]
 
-    def logits(features: Tensor, first: CenterOffsetPrediction) -> Tensor:
+    def inputs(features: Tensor, first: CenterOffsetPrediction) -> tuple[Tensor, SemanticPrediction, Tensor]:
         k = config.top_k if relation.uses_instances else 0
-        maps = center_instances(first, model.things, k, config)
-        related: Tensor = head(relation(features, first.semantic, maps)[:, share])
-        return related
+        return features, first.semantic, center_instances(first, model.things, k, config)
 
     def enlarged(maps: Tensor, classes: Tensor) -> Tensor:
         return F.interpolate(maps, size=classes.shape[-2:], mode="bilinear")
@@ -232,11 +283,16 @@ def learn(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.05)
     order = torch.Generator().manual_seed(seed)
     for _ in range(steps):
-        index = torch.randint(len(train.classes), (BATCH,), generator=order)
-        features, first, classes = train.batch(index, flip=bool(torch.rand(1, generator=order) < 0.5))
-        predicted = enlarged(logits(features, first), classes)
-        hard = model.config.loss.hard_pixel_share
-        loss = hard_pixel_cross_entropy(predicted, classes, torch.ones_like(predicted[:, 0]), hard)
+        index = torch.randint(len(train.features), (BATCH,), generator=order)
+        features, first, targets = train.batch(index, flip=bool(torch.rand(1, generator=order) < 0.5))
+        read = inputs(features, first)
+        predicted = enlarged(head(relation(*read)[:, share]), targets.semantic)
+        weight = torch.ones_like(predicted[:, 0])
+        loss = hard_pixel_cross_entropy(predicted, targets.semantic, weight, loss_config.hard_pixel_share)
+        weights = relation.taught_weights(*read) if loss_config.reweighting else None
+        if weights is not None:
+            there = what_is_there(first, targets, weights.shape[1], config)
+            loss = loss + loss_config.reweighting * reweighting_loss(weights, *there)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parts.parameters(), 1.0)
@@ -244,12 +300,17 @@ def learn(
         schedule.step()
     parts.eval()
     losses, scores = [], Scores(model.categories, instances=False)
+    omega = Omega(len(model.categories))
     with torch.inference_mode():
-        for index in torch.arange(len(val.classes)).split(BATCH):
-            features, first, classes = val.batch(index)
-            final = replace(first, semantic=SemanticPrediction.from_logits(logits(features, first)))
-            predicted = enlarged(final.semantic.logits, classes)
-            losses.append(F.cross_entropy(predicted, classes, ignore_index=IGNORE_INDEX).item())
+        for index in torch.arange(len(val.features)).split(BATCH):
+            features, first, targets = val.batch(index)
+            read = inputs(features, first)
+            final = replace(first, semantic=SemanticPrediction.from_logits(head(relation(*read)[:, share])))
+            predicted = enlarged(final.semantic.logits, targets.semantic)
+            losses.append(F.cross_entropy(predicted, targets.semantic, ignore_index=IGNORE_INDEX).item())
+            weights = relation.taught_weights(*read)
+            if weights is not None:
+                omega.add(weights, *what_is_there(first, targets, weights.shape[1], config))
             for place, image in enumerate(index.tolist()):
                 truth = val.panoptic[image]
                 result = center_offset_panoptic(
@@ -257,7 +318,44 @@ def learn(
                 )
                 scores.update(image, str(image), result.panoptic, truth, result.semantic)
     result = scores.result(0).to_json()
-    return statistics.fmean(losses), result["panoptic"]["all"]["pq"], result["semantic"]["miou"]
+    pq, miou = result["panoptic"]["all"]["pq"], result["semantic"]["miou"]
+    return statistics.fmean(losses), pq, miou, *omega.chances()
+
+
+class Omega:
+    """How well ω tells what is there from what is not.
+
+    Args:
+        classes: n, its first weights of each image.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
+        self.seen: list[tuple[Tensor, Tensor]] = []
+        self.instances: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, weights: Tensor, present: Tensor, counted: Tensor) -> None:
+        """Those of a batch, see `reweighting_loss`."""
+        n = self.classes
+        self.seen.append((weights[:, :n].flatten(), present[:, :n].flatten()))
+        chosen = counted[:, n:]
+        self.instances.append((weights[:, n:][chosen], present[:, n:][chosen]))
+
+    def chances(self) -> tuple[float, float]:
+        """That a class that is there outweighs one that is not, and a real instance a false one; 0.5 tells nothing."""
+        return chance(self.seen), chance(self.instances)
+
+
+def chance(groups: list[tuple[Tensor, Tensor]]) -> float:
+    """That a weight of the chosen is larger than one of the others, ties counting half (Mann and Whitney's U)."""
+    if not groups:
+        return math.nan
+    weights, chosen = (torch.cat(part).cpu().numpy() for part in zip(*groups, strict=True))
+    if chosen.all() or not chosen.any():
+        return math.nan
+    count = chosen.sum()
+    above = rankdata(weights)[chosen].sum() - count * (count + 1) / 2
+    return float(above / (count * (~chosen).sum()))
 
 
 def main() -> None:
@@ -269,6 +367,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--images", type=int, default=2400, help="the first so many to learn from")
+    parser.add_argument("--val", type=int, default=0, help="the first so many to score; 0 for all")
     parser.add_argument("--lr", type=float, default=0.001)
     parser.add_argument("--device")
     arguments = parser.parse_args()
@@ -277,9 +376,11 @@ def main() -> None:
     assert isinstance(model, PanopticDeepLab), "a Panoptic-DeepLab is needed"
     model.requires_grad_(False)
     train = look_at(model, "train", arguments.data, arguments.images)
-    val = look_at(model, "val", arguments.data)
-    print(f"{len(train.classes)} images, {arguments.steps} steps of {BATCH}, seeds 0 to {arguments.seeds - 1}")
-    print(f"{'choice':22} {'cross entropy':>16} {'PQ':>14} {'mIoU':>14} {'ΔPQ':>14} {'ΔmIoU':>14} {'s':>5}")
+    val = look_at(model, "val", arguments.data, arguments.val)
+    print(f"{len(train.features)} images, {arguments.steps} steps of {BATCH}, seeds 0 to {arguments.seeds - 1}")
+    print(
+        f"{'choice':22} {'cross entropy':>16} {'PQ':>14} {'mIoU':>14} {'ΔPQ':>14} {'ΔmIoU':>14} {'ω classes':>10} {'instances':>10} {'s':>5}"
+    )
     default: tuple[list[float], list[float]] | None = None
     for name in names:
         start = time.perf_counter()
@@ -287,7 +388,7 @@ def main() -> None:
             learn(model, train, val, CHOICES[name], seed, arguments.steps, arguments.lr)
             for seed in range(arguments.seeds)
         ]
-        losses, pqs, mious = (list(column) for column in zip(*results, strict=True))
+        losses, pqs, mious, *chances = (list(column) for column in zip(*results, strict=True))
         default = default or (pqs, mious)
         gains = [
             [own - other for own, other in zip(values, reference, strict=True)]
@@ -295,7 +396,8 @@ def main() -> None:
         ]
         seconds = (time.perf_counter() - start) / arguments.seeds
         cells = " ".join(f"{spread(values, 2):>14}" for values in (pqs, mious, *gains))
-        print(f"{name:22} {spread(losses, 4):>16} {cells} {seconds:5.0f}", flush=True)
+        told = " ".join(f"{statistics.fmean(values):>10.3f}" for values in chances)
+        print(f"{name:22} {spread(losses, 4):>16} {cells} {told} {seconds:5.0f}", flush=True)
 
 
 def spread(values: list[float], digits: int) -> str:

@@ -47,6 +47,9 @@ class PlanOptions:
     steps: Steps = None
     settings: Settings = None
     data: Data = None
+    split: Annotated[
+        str, typer.Option(help="What the runs are scored on: nothing may have been chosen by it.", metavar="NAME")
+    ] = "val"
     weights: Annotated[
         Path | None,
         typer.Option(
@@ -61,7 +64,7 @@ class PlanOptions:
         if self.weights is not None and "{seed}" not in str(self.weights):
             fetch(self.weights)
         variants = tuple(map(parse_variant, [*filter(None, self.variants.split(",")), *(self.more or [])]))
-        overrides = tuple(with_steps(self.settings, self.steps))
+        overrides = (f"train.eval_split={self.split}", *with_steps(self.settings, self.steps))
         return Study(self.preset, variants, parse_seeds(self.seeds), folder, overrides, self.data, self.weights)
 
 
@@ -101,7 +104,7 @@ def study(
         print_json({"out": str(folder), **report.to_json()})
     else:
         _show(report)
-    say(f"written: {folder / 'study.html'}, study.csv, summary.csv, study.png")
+    say(f"written: {folder / 'study.html'}, study.csv, summary.csv, study.png, forest.png")
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -163,14 +166,12 @@ def _bars() -> Iterator[_Bars]:
 
 
 def _show(report: StudyReport) -> None:
-    from pisr_core.studies.study_report import gain_rows, score_rows
+    from pisr_core.studies.study_report import gain_heading, gain_rows, score_rows
 
     scores = score_table("Mean ± standard deviation", ("variant", "seeds", *report.metrics.values()))
     for row in score_rows(report):
         scores.add_row(*row)
-    gains = score_table(
-        f"What {report.reference} gains", ("over", "PQ", "95 % interval", "p", *list(report.metrics.values())[1:])
-    )
+    gains = score_table(f"What {report.reference} gains", gain_heading(report))
     for row in gain_rows(report):
         gains.add_row(*row)
     results.print(scores)

@@ -144,7 +144,9 @@ class TrainConfig:
     eval_every: int = 5000
     """Steps between evaluations, 0 for the end only."""
     eval_images: int = 0
-    """Images of the validation split used during training, 0 for all."""
+    """Images of the split to evaluate used during training, 0 for all."""
+    eval_split: str = "val"
+    """What is evaluated during and after training. What is reported should be measured where nothing was chosen."""
     best: str = "pq"
     """By what the weights that are kept as best are chosen: `pq`, `pq_th` (of things) or `miou`."""
     patience: int = 0

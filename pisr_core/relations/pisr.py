@@ -38,7 +38,12 @@ class PISR(Relation):
         self.encoding_norm = nn.LayerNorm(channels, bias=False) if config.encoding_norm else nn.Identity()
         # Before the reweighting, so that a seed gives the same attention with and without it.
         self.attention = PanopticRelationalAttention(
-            channels, num_classes + config.top_k, config.channels, config.fused, config.kernel, config.attention == "softmax"
+            channels,
+            num_classes + config.top_k,
+            config.channels,
+            config.fused,
+            config.kernel,
+            config.attention == "softmax",
         )
         self.reweighting = Reweighting(channels, confidence=config.confidence) if config.reweight else None
         self.feature_norm: nn.Module = nn.BatchNorm2d(channels) if config.feature_norm else nn.Identity()

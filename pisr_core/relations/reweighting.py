@@ -23,7 +23,9 @@ class Reweighting(nn.Module):
     def __init__(self, channels: int, hidden: int = 64, confidence: bool = False) -> None:
         super().__init__()
         self.scale = hidden**-0.5
-        self.layers = nn.Sequential(nn.Linear(channels + 1 + confidence, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, 1))
+        self.layers = nn.Sequential(
+            nn.Linear(channels + 1 + confidence, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, 1)
+        )
 
     def forward(
         self,

@@ -42,6 +42,50 @@ class Series:
     joined: bool = True
 
 
+@dataclass(frozen=True)
+class Interval:
+    """One row of a forest plot.
+
+    Attributes:
+        name: of the row.
+        value: the estimate.
+        low: lower end of its interval, `None` for none.
+        high: its upper end.
+        points: what the estimate is the mean of.
+        note: a word at the row's end.
+    """
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    points: Sequence[float] = ()
+    note: str = ""
+
+
+@rc_context({"text.parse_math": False})
+def draw_forest(path: Path, rows: Sequence[Interval], title: str, x_label: str) -> None:
+    """Draws a forest plot, the first row at the top: estimates with their intervals beside a line at 0."""
+    figure = Figure(figsize=(7.2, 1.4 + 0.42 * len(rows)), layout="constrained")
+    axes = figure.add_subplot()
+    axes.axvline(0, color="#787774", linewidth=1)
+    for y, row in enumerate(rows):
+        if row.low is not None and row.high is not None:
+            axes.plot([row.low, row.high], [y, y], color=COLORS[0], linewidth=2)
+        axes.plot([row.value], [y], MARKERS[1], color=COLORS[0], markersize=8)
+        axes.plot(row.points, [y] * len(row.points), "|", color=COLORS[1], markersize=9)
+        # Beyond the axes, so that no interval runs through it.
+        axes.annotate(row.note, (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=9)
+    axes.set_yticks(range(len(rows)), [row.name for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_title(title, loc="left")
+    axes.set_xlabel(x_label)
+    axes.grid(alpha=0.25, axis="x")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    with written_whole(path) as part:
+        figure.savefig(part, format=path.suffix[1:] or "png", dpi=150)
+
+
 @rc_context({"text.parse_math": False})  # names of runs may hold dollars
 def draw_plot(
     path: Path, series: Sequence[Series], title: str, x_label: str, y_label: str, x_ticks: Sequence[str] = ()

@@ -9,8 +9,8 @@ from typing import Any
 
 from pisr_core.errors import ConfigError
 from pisr_core.results.page import Page
-from pisr_core.results.plot import Series, draw_plot
-from pisr_core.results.statistics import PairedTest, Summary, paired_test, summarize
+from pisr_core.results.plot import Interval, Series, draw_forest, draw_plot
+from pisr_core.results.statistics import PairedTest, Summary, holm, paired_test, summarize
 from pisr_core.results.table import Cell, ResultsTable
 
 METRICS = {"pq": "PQ", "pq_things": "things", "pq_stuff": "stuff", "miou": "mIoU"}
@@ -25,11 +25,13 @@ class VariantReport:
         name: the variant.
         scores: by column.
         gain: what the reference scores above it on the same seeds, by column; empty for the reference.
+        corrected: p of `gain`, corrected over the variants, by column, where there is a p.
     """
 
     name: str
     scores: dict[str, Summary]
     gain: dict[str, PairedTest]
+    corrected: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ class StudyReport:
         if pairs < 2:
             return "One seed: the differences may be chance; no test is possible."
         return (
-            f"Paired t-tests over {pairs} seeds ({pairs - 1} degrees of freedom), uncorrected for the number of "
-            "comparisons. With few seeds they find only large and even differences: a large p does not mean that "
+            f"Paired t-tests over {pairs} seeds ({pairs - 1} degrees of freedom); p beside p corrected for the number of "
+            "variants (Holm). With few seeds they find only large and even differences: a large p does not mean that "
             "there is none, and the interval says more."
         )
 
@@ -89,13 +91,18 @@ def study_report(table: ResultsTable, reference: str, classes: Sequence[str] = (
             raise ConfigError(f"--class {name}: the dataset has {', '.join(known)}.")
     metrics = METRICS | {f"pq {name}": name for name in classes}
     scores = {name: {column: _by_seed(table, name, column) for column in metrics} for name in names}
+    gains = {
+        name: {column: _gain(scores[reference][column], scores[name][column]) for column in metrics}
+        for name in names
+        if name != reference
+    }
+    corrected = _corrected(gains, tuple(metrics))
     variants = tuple(
         VariantReport(
             name,
             {column: summarize(list(scores[name][column].values())) for column in metrics},
-            {}
-            if name == reference
-            else {column: _gain(scores[reference][column], scores[name][column]) for column in metrics},
+            gains.get(name, {}),
+            corrected.get(name, {}),
         )
         for name in names
     )
@@ -103,19 +110,25 @@ def study_report(table: ResultsTable, reference: str, classes: Sequence[str] = (
 
 
 def write_report(report: StudyReport, folder: Path, title: str) -> None:
-    """Writes `summary.csv`, `study.png` and `study.html`."""
+    """Writes `summary.csv`, `study.png`, `forest.png` and `study.html`."""
     summary_table(report).write_csv(folder / "summary.csv")
     draw_study(report, folder / "study.png")
+    rows = forest_rows(report)
     page = Page(title)
     page.paragraph(
         "Every run of a seed starts from the same backbone, decoder and heads, sees the same images in the same "
-        "order, and makes as many steps. Scores are those of the last weights on the whole validation split."
+        "order, and makes as many steps. Scores are those of the last weights on the whole split."
     )
     page.heading("Mean and standard deviation over the seeds")
     page.table(("variant", "seeds", *report.metrics.values()), score_rows(report))
     page.picture_file(folder / "study.png", "dots: seeds; bars: one standard deviation about the mean")
     page.heading(f"What {report.reference} gains")
-    page.table(("over", "PQ", "95 % interval", "p", *list(report.metrics.values())[1:]), gain_rows(report))
+    page.table(gain_heading(report), gain_rows(report))
+    if rows:
+        draw_forest(folder / "forest.png", rows, f"What {report.reference} gains over …", "PQ")
+        page.picture_file(
+            folder / "forest.png", "squares: mean difference; lines: its 95 % interval; ticks: seeds; right: p (Holm)"
+        )
     page.paragraph(report.caution)
     page.heading("Runs")
     page.table(tuple(report.rows[0]), [tuple(row.values()) for row in report.rows])
@@ -124,13 +137,14 @@ def write_report(report: StudyReport, folder: Path, title: str) -> None:
 
 def summary_table(report: StudyReport) -> ResultsTable:
     """A row for each variant and metric."""
-    table = ResultsTable(("variant", "metric", "n", "mean", "std", "pairs", "gain", "low", "high", "p"))
+    table = ResultsTable(("variant", "metric", "n", "mean", "std", "pairs", "gain", "low", "high", "p", "p_holm"))
     for variant in report.variants:
         for column, summary in variant.scores.items():
             row: dict[str, Cell] = {"variant": variant.name, "metric": column, **asdict(summary)}
             if column in variant.gain:
                 test = variant.gain[column]
                 row |= {"pairs": test.n, "gain": test.difference, "low": test.low, "high": test.high, "p": test.p}
+                row["p_holm"] = variant.corrected.get(column)
             table.add(row)
     return table
 
@@ -140,15 +154,42 @@ def score_rows(report: StudyReport) -> list[tuple[str, ...]]:
     return [(v.name, str(v.scores["pq"].n), *map(_spread, v.scores.values())) for v in report.variants]
 
 
+def gain_heading(report: StudyReport) -> tuple[str, ...]:
+    """Of `gain_rows`."""
+    return ("over", "PQ", "95 % interval", "p", "p (Holm)", *list(report.metrics.values())[1:])
+
+
 def gain_rows(report: StudyReport) -> list[tuple[str, ...]]:
-    """Of each variant but the reference: name, gain in PQ, interval, p, and the gains in the other metrics."""
+    """Of each variant but the reference: name, gain in PQ, interval, p twice, and the gains in the other metrics."""
     return [
-        (variant.name, _signed(pq.difference), _interval(pq), "–" if pq.p is None else f"{pq.p:.3f}", *others)
+        (
+            variant.name,
+            _signed(pq.difference),
+            _interval(pq),
+            _chance(pq.p),
+            _chance(variant.corrected.get("pq")),
+            *others,
+        )
         for variant in report.variants
         if variant.gain
         for pq in [variant.gain["pq"]]
         for others in [[_signed(test.difference) for name, test in variant.gain.items() if name != "pq"]]
     ]
+
+
+def forest_rows(report: StudyReport) -> list[Interval]:
+    """The gain in PQ over each variant that shares a seed with the reference."""
+    runs = {(str(row["variant"]), row["seed"]): row["pq"] for row in report.rows if row["pq"] is not None}
+    rows = []
+    for variant in report.variants:
+        gain = variant.gain.get("pq")
+        if gain is None or gain.difference is None:
+            continue
+        seeds = [seed for name, seed in runs if name == variant.name and (report.reference, seed) in runs]
+        points = [float(runs[report.reference, seed]) - float(runs[variant.name, seed]) for seed in seeds]
+        corrected = _chance(variant.corrected.get("pq"))
+        rows.append(Interval(variant.name, gain.difference, gain.low, gain.high, points, corrected))
+    return rows
 
 
 def draw_study(report: StudyReport, path: Path) -> None:
@@ -170,6 +211,22 @@ def draw_study(report: StudyReport, path: Path) -> None:
 def _by_seed(table: ResultsTable, variant: str, column: str) -> dict[int, float]:
     rows = [row for row in table.rows if row["variant"] == variant]
     return {int(row["seed"] or 0): float(row[column]) for row in rows if row[column] is not None}  # type: ignore[arg-type]
+
+
+def _corrected(
+    gains: dict[str, dict[str, PairedTest]], columns: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Of each variant and column, over the variants that have a p there."""
+    corrected: dict[str, dict[str, float]] = {name: {} for name in gains}
+    for column in columns:
+        found = [(name, test.p) for name, tests in gains.items() if (test := tests[column]).p is not None]
+        for (name, _), p in zip(found, holm([float(p) for _, p in found if p is not None]), strict=True):
+            corrected[name][column] = p
+    return corrected
+
+
+def _chance(p: float | None) -> str:
+    return "–" if p is None else f"{p:.3f}"
 
 
 def _gain(reference: dict[int, float], other: dict[int, float]) -> PairedTest:

@@ -107,7 +107,7 @@ def build_trainer(
     saved = read_state(folder.state) if resume else None
     train_set = build_dataset(config.data, "train", root)
     config = replace(config, data=settled(config.data, train_set), loss=_settled_loss(config, train_set))
-    val_set = build_dataset(config.data, "val", root)
+    val_set = build_dataset(config.data, config.train.eval_split, root)
     identity = _identity(config, train_set)
     if saved:
         check_same_run(folder.state, saved.identity, identity)

@@ -1,6 +1,6 @@
 import pytest
 
-from pisr_core.results.statistics import PairedTest, Summary, paired_test, summarize
+from pisr_core.results.statistics import PairedTest, Summary, holm, paired_test, summarize
 
 
 def test_summaries_by_hand():
@@ -36,3 +36,10 @@ def test_pairs_matter_not_the_spread_between_seeds():
 )
 def test_no_test_where_nothing_scatters(first, second, expected):
     assert paired_test(first, second) == expected
+
+
+def test_holm_by_hand():
+    # Sorted: 0.01 x 4, 0.02 x 3, 0.03 x 2 = 0.06, 0.9; none below the one before it.
+    assert holm([0.03, 0.9, 0.01, 0.02]) == pytest.approx([0.06, 0.9, 0.04, 0.06])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []

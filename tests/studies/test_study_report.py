@@ -4,7 +4,7 @@ from PIL import Image
 
 from pisr_core.errors import ConfigError
 from pisr_core.results.table import ResultsTable
-from pisr_core.studies.study_report import gain_rows, score_rows, study_report, summary_table, write_report
+from pisr_core.studies.study_report import forest_rows, gain_rows, score_rows, study_report, summary_table, write_report
 
 COLUMNS = ("variant", "seed", "steps", "pq", "pq_things", "pq_stuff", "sq", "rq", "miou", "pq dog", "pq sky")
 
@@ -34,6 +34,23 @@ def test_gains_by_hand(table):
     assert study_report(ResultsTable(COLUMNS, table.rows[-1:]), "none").caution.startswith("One seed")
 
 
+def test_p_is_corrected_over_the_variants(table):
+    for seed, pq in enumerate((2.0, 4.4, 3.0)):
+        table.add({"variant": "heads", "seed": seed, "steps": 9, "pq": pq})
+    ocr, _, none, heads = study_report(table, "pisr").variants
+    first, second = ocr.gain["pq"].p, heads.gain["pq"].p
+    assert first < second  # the smaller one is doubled, the larger one is not below it
+    assert ocr.corrected["pq"] == pytest.approx(2 * first)
+    assert heads.corrected["pq"] == pytest.approx(max(2 * first, second))
+    assert none.corrected == {}
+
+
+def test_the_forest_by_hand(table):
+    ocr, none = forest_rows(study_report(table, "pisr"))
+    assert (ocr.name, ocr.value, ocr.points, ocr.note) == ("ocr", 2.0, [2.0, 1.0, 3.0], "0.074")
+    assert (none.value, none.low, none.points, none.note) == (3.5, None, [3.5], "–")
+
+
 def test_rows_for_people(table):
     report = study_report(table, "pisr", ["dog"])
     assert score_rows(report) == [
@@ -42,8 +59,8 @@ def test_rows_for_people(table):
         ("none", "1", "1.5", "–", "–", "–", "–"),
     ]
     assert gain_rows(report) == [
-        ("ocr", "+2.0", "-0.5 to +4.5", "0.074", "+2.0", "–", "+0.0", "+2.0"),
-        ("none", "+3.5", "–", "–", "–", "–", "–", "–"),
+        ("ocr", "+2.0", "-0.5 to +4.5", "0.074", "0.074", "+2.0", "–", "+0.0", "+2.0"),
+        ("none", "+3.5", "–", "–", "–", "–", "–", "–", "–"),
     ]
 
 
@@ -69,4 +86,5 @@ def test_files(table, tmp_path):
     assert "2.0±1.0" in page and "-0.5 to +4.5" in page and report.caution in page
     assert ResultsTable.read_csv(tmp_path / "summary.csv").find(variant="ocr", metric="pq")["gain"] == 2.0
     assert np.asarray(Image.open(tmp_path / "study.png")).std() > 5
+    assert np.asarray(Image.open(tmp_path / "forest.png")).std() > 5
     assert report.to_json()["variants"][0]["gain"]["pq"]["difference"] == 2.0

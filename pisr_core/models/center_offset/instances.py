@@ -76,9 +76,7 @@ def centers_to_maps(
     return (1 - distance / radius).clamp(0, 1) * thing[:, None] * present
 
 
-def _extents(
-    distance: Float[Tensor, "b k h w"], thing: Float[Tensor, "b h w"], stride: int
-) -> Float[Tensor, "b k"]:
+def _extents(distance: Float[Tensor, "b k h w"], thing: Float[Tensor, "b h w"], stride: int) -> Float[Tensor, "b k"]:
     """Radii of discs, of at least one cell, with as many thing cells as lie nearest to each centre, cells."""
     if not distance.shape[1]:
         return distance.new_zeros(distance.shape[:2])
