@@ -113,6 +113,8 @@ class TwoStageModel(PanopticModel):
         """Raises `ConfigError` for settings that mean nothing here."""
         choice = config.relation.final_heads
         check(choice == "all", "relation.final_heads", choice, f"{config.architecture} has no such heads; use all")
+        taught = config.loss.reweighting
+        check(not taught, "loss.reweighting", taught, f"{config.architecture} has no such loss; use 0")
 
     @classmethod
     def instance_limit(cls, config: Config) -> tuple[int, str] | None:

@@ -55,7 +55,7 @@ class CenterOffsetModel(TwoStageModel):
 
     @classmethod
     def check_config(cls, config: Config) -> None:
-        """Nothing: the final heads may predict classes alone here."""
+        """Nothing: the final heads may predict classes alone here, and a loss may teach ω."""
 
     @abstractmethod
     def decode(self, pyramid: Mapping[str, Float[Tensor, "b _ _ _"]]) -> Float[Tensor, "b c h w"]:
