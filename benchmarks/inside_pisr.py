@@ -12,6 +12,9 @@ F_pan / F         standard deviation of what the relation adds over that of F
 right             share of annotated cells whose class is right after the first and after the final stage
 P                 mean probability of the annotated class after the first and after the final stage: whether the class
                   heatmaps sharpen (Fig. 4)
+maps, overlap     instance maps that hold anything, an image; and in how many of them (more than a quarter) a cell lies
+                  that lies in any
+cosines           mean between the encodings of two instances whose maps hold something, and of two classes
 changed, mended   share of cells whose class the final stage changes, and how many of these were wrong and become right
 
 After each mean, in brackets: the chance that a present category has the larger weight than an absent one (0.5: ω does
@@ -41,7 +44,7 @@ from pisr_core.runtime.devices.device import choose_device
 from pisr_core.structures import IGNORE_INDEX, PanopticDataset, PanopticSegmentation
 from pisr_core.visualization.stages import ImageMaps
 
-ROW = "{:20} {:>12} {:>6} {:>12} {:>6} {:>6} {:>7} {:>7} {:>7} {:>6} {:>6} {:>7} {:>7}"
+ROW = "{:20} {:>12} {:>6} {:>12} {:>6} {:>6} {:>7} {:>7} {:>7} {:>6} {:>6} {:>7} {:>7} {:>5} {:>7} {:>6} {:>6}"
 """The columns."""
 
 MATCH = 0.5
@@ -57,8 +60,8 @@ def main() -> None:
     parser.add_argument("--device")
     arguments = parser.parse_args()
     device = choose_device(arguments.device)
-    columns = "ω: present|absent|match|false|empty|F_pan/F|right|finally|P|P'|changed|mended".split("|")
-    print(ROW.format("", *columns))
+    columns = "ω: present|absent|match|false|empty|F_pan/F|right|finally|P|P'|changed|mended|maps|overlap|cos I|cos S"
+    print(ROW.format("", *columns.split("|")))
     for path in arguments.checkpoints:
         model = load_model(path, device)
         dataset = build_dataset(model.config.data, "val", arguments.data)
@@ -71,6 +74,7 @@ def inside(model: TwoStageModel, dataset: PanopticDataset, limit: int, device: t
     assert relation is not None, "relation.name = 'none': a model with final heads is needed"
     weights: dict[str, list[float]] = defaultdict(list)
     spreads: list[float] = []
+    apart = Apart()
     cells: Counter[str] = Counter()
 
     def record(module: nn.Module, inputs: Sequence[Tensor], output: Tensor) -> None:
@@ -78,6 +82,7 @@ def inside(model: TwoStageModel, dataset: PanopticDataset, limit: int, device: t
             features = inputs[0]
             added = output - features if module.config.residual else output
             spreads.append((added.std() / features.std()).item())
+            apart.add(module.weighted_encodings(*inputs)[0][0], inputs[2][0])
 
     handle = relation.register_forward_hook(record)
     for index in range(min(limit or len(dataset), len(dataset))):
@@ -102,7 +107,36 @@ def inside(model: TwoStageModel, dataset: PanopticDataset, limit: int, device: t
         *(f"{cells[name] / cells['annotated']:.3f}" for name in ("P", "P'")),
         f"{cells['changed'] / cells['annotated']:.2%}",
         f"{cells['mended'] / max(cells['changed'], 1):.2%}",
+        *apart.columns(),
     ]
+
+
+class Apart:
+    """Whether instances are told apart: their maps, and what is encoded of them."""
+
+    def __init__(self) -> None:
+        self.maps: list[float] = []
+        self.overlaps: list[float] = []
+        self.cosines: dict[str, list[float]] = {"instances": [], "classes": []}
+
+    def add(self, encodings: Tensor, instances: Tensor) -> None:
+        """An image's Ẽ, whose positive weights no cosine sees, and I."""
+        n = len(encodings) - len(instances)
+        held = instances.flatten(1).amax(dim=1) > 0
+        self.maps.append(float(held.sum()))
+        inside = (instances > 0.25).sum(dim=0)
+        self.overlaps += inside[inside > 0].flatten().tolist()
+        for name, rows in {"instances": encodings[n:][held], "classes": encodings[:n]}.items():
+            unit = F.normalize(rows, dim=1)
+            above = torch.triu(torch.ones(len(unit), len(unit)), diagonal=1).bool()
+            self.cosines[name] += (unit @ unit.T).cpu()[above].tolist()
+
+    def columns(self) -> list[str]:
+        """For the table."""
+        if not self.maps:
+            return ["–"] * 4
+        means = (np.mean(values) for values in (self.overlaps, *self.cosines.values()))
+        return [f"{np.mean(self.maps):.1f}", *(f"{mean:.2f}" for mean in means)]
 
 
 def on_grid(maps: ImageMaps, panoptic: PanopticSegmentation) -> Tensor:

@@ -67,7 +67,7 @@ class Convolutions(Relation):
 
 
 Change = Mapping[str, object] | Callable[[PISR], object]
-"""Settings that replace those of the relation, or of the losses behind `loss.`, or what is done to the module once it is built."""
+"""Settings that replace those of the relation, or behind `loss.` of the losses, or what is done to the built module."""
 
 
 def random_mixing(relation: PISR) -> None:
@@ -378,9 +378,8 @@ def main() -> None:
     train = look_at(model, "train", arguments.data, arguments.images)
     val = look_at(model, "val", arguments.data, arguments.val)
     print(f"{len(train.features)} images, {arguments.steps} steps of {BATCH}, seeds 0 to {arguments.seeds - 1}")
-    print(
-        f"{'choice':22} {'cross entropy':>16} {'PQ':>14} {'mIoU':>14} {'ΔPQ':>14} {'ΔmIoU':>14} {'ω classes':>10} {'instances':>10} {'s':>5}"
-    )
+    columns = " ".join(f"{column:>14}" for column in ("PQ", "mIoU", "ΔPQ", "ΔmIoU"))
+    print(f"{'choice':22} {'cross entropy':>16} {columns} {'ω classes':>10} {'instances':>10} {'s':>5}")
     default: tuple[list[float], list[float]] | None = None
     for name in names:
         start = time.perf_counter()

@@ -25,7 +25,7 @@ class PISRConfig:
     encoding_norm: bool = True
     """LayerNorm on the encodings, without bias, so that absent instances stay zero."""
     weighs: str = "both"
-    """What ω multiplies: `both`, the encodings wherever they are read, so that F_pan holds its square (as in the paper);
+    """What ω multiplies: `both`, the encodings wherever they are read, so that F_pan holds its square (literal);
     `queries`, what is compared with the cells (g_s); or `values`, what is returned to them (g_q)."""
     confidence: bool = False
     """ω reads the largest value of each category's map too: how sure the first prediction is of it anywhere."""
@@ -107,8 +107,8 @@ class LossConfig:
     offset: float = 0.01
     """Weight of the offsets' absolute error in pixels."""
     reweighting: float = 0.0
-    """Weight of the cross entropy that teaches ω which classes are in the picture and which instances are real; 0 (as in
-    the paper) leaves ω to the losses of the final predictions. It reaches ω alone, not what ω reads."""
+    """Weight of the cross entropy that teaches ω which classes are in the picture and which instances are real; 0 (as
+    in the paper) leaves ω to the losses of the final predictions. It reaches ω alone, not what ω reads."""
     hard_pixel_share: float = 0.2
     """Share of the hardest pixels that the cross entropy averages over."""
     class_weights: str | dict[str, float] = field(default_factory=dict)

@@ -45,7 +45,7 @@ class PairedTest:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values corrected for their number (Holm, 1979): each times how many are not smaller, never below a smaller one's.
+    """The p values, corrected for their number (Holm, 1979): each times how many are not smaller, in rising order.
 
     The chance that any of the comparisons found is false stays below what the corrected values are held against.
     """

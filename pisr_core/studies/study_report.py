@@ -213,9 +213,7 @@ def _by_seed(table: ResultsTable, variant: str, column: str) -> dict[int, float]
     return {int(row["seed"] or 0): float(row[column]) for row in rows if row[column] is not None}  # type: ignore[arg-type]
 
 
-def _corrected(
-    gains: dict[str, dict[str, PairedTest]], columns: Sequence[str]
-) -> dict[str, dict[str, float]]:
+def _corrected(gains: dict[str, dict[str, PairedTest]], columns: Sequence[str]) -> dict[str, dict[str, float]]:
     """Of each variant and column, over the variants that have a p there."""
     corrected: dict[str, dict[str, float]] = {name: {} for name in gains}
     for column in columns:

@@ -115,8 +115,8 @@ def what_is_there(
 ) -> tuple[Bool[Tensor, "b m"], Bool[Tensor, "b m"]]:
     """Which of the n classes and k instances that the relation encodes are there, and which of these m = n + k count.
 
-    Absent centres do not count. A centre is real if it lies where the target's Gaussian is at least a half, and no more confident one belongs to the
-    same instance.
+    Absent centres do not count. A centre is real if it lies where the target's Gaussian is at least a half, and no
+    more confident one belongs to the same instance.
     """
     n = prediction.semantic.logits.shape[1]
     classes = torch.arange(n, device=targets.semantic.device)
