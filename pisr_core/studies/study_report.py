@@ -57,7 +57,7 @@ class StudyReport:
         if pairs < 2:
             return "One seed: the differences may be chance; no test is possible."
         return (
-            f"Paired t-tests over {pairs} seeds ({pairs - 1} degrees of freedom); p beside p corrected for the number of "
+            f"Paired t-tests, {pairs} seeds ({pairs - 1} degrees of freedom), and p corrected for the number of "
             "variants (Holm). With few seeds they find only large and even differences: a large p does not mean that "
             "there is none, and the interval says more."
         )

@@ -105,7 +105,7 @@ def test_a_radius_of_so_many_extents():
 
 
 def test_what_is_there_by_hand():
-    """Four classes, two in the picture; of five peaks two lie on one thing, one on another, one on none, one is absent."""
+    """Four classes, two in the picture; of five peaks two lie on one thing, one on another, one on none."""
     heatmap = torch.zeros(1, 1, 8, 8)
     for y, x, score in [(1, 1, 0.9), (1, 3, 0.8), (6, 6, 0.7), (6, 1, 0.6)]:
         heatmap[0, 0, y, x] = score
