@@ -107,6 +107,12 @@ def open_omega(relation: PISR) -> None:
     nn.init.constant_(last.bias, 3.0 / relation.reweighting.scale)
 
 
+APART: dict[str, object] = {"partition": "hard", "instance_score": 0.1}
+"""Instance maps that are instances."""
+
+TAUGHT: dict[str, object] = {"loss.reweighting": 1.0, "confidence": True}
+"""An ω that is told what is there, and reads how sure the first prediction is of it."""
+
 CHOICES: dict[str, Change] = {
     "default": {},
     "heads": {"name": "heads"},
@@ -125,30 +131,17 @@ CHOICES: dict[str, Change] = {
     "hard": {"partition": "hard"},
     "soft": {"partition": "soft"},
     "score": {"instance_score": 0.1},
-    "hard + score": {"partition": "hard", "instance_score": 0.1},
-    "soft + score": {"partition": "soft", "instance_score": 0.1},
-    "hard + score + extent": {
-        "partition": "hard",
-        "instance_score": 0.1,
-        "radius_unit": "extent",
-        "instance_radius": 2.0,
-    },
-    "hard + score + presence": {"partition": "hard", "instance_score": 0.1, "presence": 4.0},
+    "hard + score": APART,
+    "soft + score": {**APART, "partition": "soft"},
+    "hard + score + extent": {**APART, "radius_unit": "extent", "instance_radius": 2.0},
+    "hard + score + presence": {**APART, "presence": 4.0},
+    "hard + score + no ω": {**APART, "reweight": False},
+    "hard + score + K = 0": {**APART, "top_k": 0},
+    "hard + score + softmax": {**APART, "attention": "softmax"},
     "taught": {"loss.reweighting": 1.0},
-    "taught + sure": {"loss.reweighting": 1.0, "confidence": True},
-    "taught + queries": {"loss.reweighting": 1.0, "confidence": True, "weighs": "queries"},
-    "taught + values": {"loss.reweighting": 1.0, "confidence": True, "weighs": "values"},
-    "hard + taught": {"partition": "hard", "loss.reweighting": 1.0, "confidence": True},
-    "hard + score + taught": {
-        "partition": "hard",
-        "instance_score": 0.1,
-        "loss.reweighting": 1.0,
-        "confidence": True,
-    },
-    "hard + score + no ω": {"partition": "hard", "instance_score": 0.1, "reweight": False},
-    "hard + score + K = 0": {"partition": "hard", "instance_score": 0.1, "top_k": 0},
+    "taught + sure": TAUGHT,
+    "hard + score + taught": {**APART, **TAUGHT},
     "softmax": {"attention": "softmax"},
-    "hard + score + softmax": {"partition": "hard", "instance_score": 0.1, "attention": "softmax"},
     "C = 4": {"instance_radius": 4.0},
     "C = 16": {"instance_radius": 16.0},
     "P(thing)": {"thing_mask": "probability"},

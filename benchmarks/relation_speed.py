@@ -81,10 +81,9 @@ def latencies(model: CenterOffsetModel, images: torch.Tensor, runs: int) -> dict
         features, initial = part("base", lambda: model.first_stage(images))
         maps = part("instance maps", lambda i=initial: model.instances(i))
         inputs = features, initial.semantic, maps
-        compared, returned, _ = part("encodings and ω", lambda x=inputs: relation.weighted_encodings(*x))
+        encodings, _ = part("encodings and ω", lambda x=inputs: relation.weighted_encodings(*x))
         relational = part(
-            "attention",
-            lambda f=features, c=compared, r=returned: f + relation.feature_norm(relation.attention(c, r, f)),
+            "attention", lambda f=features, e=encodings: f + relation.feature_norm(relation.attention(e, f))
         )
         part("final heads", lambda r=relational, i=initial: model.final_heads(r, i))
     return {name: statistics.median(values[1:]) for name, values in times.items()}

@@ -24,9 +24,6 @@ class PISRConfig:
     """Of the encodings: `mass` (a map's mean, with a floor of one cell) or `area`."""
     encoding_norm: bool = True
     """LayerNorm on the encodings, without bias, so that absent instances stay zero."""
-    weighs: str = "both"
-    """What ω multiplies: `both`, the encodings wherever they are read, so that F_pan holds its square (literal);
-    `queries`, what is compared with the cells (g_s); or `values`, what is returned to them (g_q)."""
     confidence: bool = False
     """ω reads the largest value of each category's map too: how sure the first prediction is of it anywhere."""
     attention: str = "linear"
@@ -51,7 +48,6 @@ class PISRConfig:
     def __post_init__(self) -> None:
         check_choice("relation.normalization", self.normalization, ("mass", "area"))
         check_counts(self, "relation", ("channels", "encoding_stride"))
-        check_choice("relation.weighs", self.weighs, ("both", "queries", "values"))
         check_choice("relation.attention", self.attention, ("linear", "softmax"))
         check(self.kernel in (1, 3), "relation.kernel", self.kernel, "1 or 3")
         check_counts(self, "relation", ("top_k",), least=0)

@@ -54,9 +54,9 @@ def gather_maps(model: PanopticModel, sample: Sample, device: torch.device) -> I
         if isinstance(relation, PISR):
             features, _, instances = inputs[0]
             rows = model.network.relation_rows(instances.shape[1])
-            compared, _, omega = relation.weighted_encodings(*inputs[0])
+            encodings, omega = relation.weighted_encodings(*inputs[0])
             weights = None if omega is None else omega[0, rows]
-            signals = relation.attention.spatial_panoptic_features(compared, features)[0, rows]
+            signals = relation.attention.spatial_panoptic_features(encodings, features)[0, rows]
         return ImageMaps(
             image=host_image(sample),
             input_size=batch.input_sizes[0],

@@ -50,25 +50,19 @@ class PanopticRelationalAttention(nn.Module):
         self.g_q = nn.Linear(channels, channels, bias=False)
 
     def forward(
-        self, compared: Float[Tensor, "b m c"], returned: Float[Tensor, "b m c"], features: Float[Tensor, "b c h w"]
+        self, encodings: Float[Tensor, "b m c"], features: Float[Tensor, "b c h w"]
     ) -> Float[Tensor, "b c h w"]:
-        """F_pan from Ẽ (m = n + k ≤ n + K rows) and F.
-
-        Args:
-            compared: Ẽ as g_s reads it.
-            returned: Ẽ as g_q reads it; the paper has one Ẽ for both.
-            features: F.
-        """
+        """F_pan from Ẽ (m = n + k ≤ n + K rows) and F."""
         if not self.fused:
-            m = compared.shape[1]
-            spatial = self.spatial_panoptic_features(compared, features)
+            m = encodings.shape[1]
+            spatial = self.spatial_panoptic_features(encodings, features)
             if self.softmax:
-                there = compared.any(dim=2)[:, :, None, None]
+                there = encodings.any(dim=2)[:, :, None, None]
                 # Not infinite: where nothing is there, all shares would be undefined.
                 spatial = spatial.where(there, spatial.new_tensor(torch.finfo(spatial.dtype).min)).softmax(dim=1)
             mixed = F.conv2d(spatial, self.g_p.weight[:m, :m])
-            return torch.einsum("bmc,bmhw->bchw", self.g_q(returned), mixed)
-        return torch.einsum("bcd,bdhw->bchw", self.fused_matrix(compared, returned), self.h(features))
+            return torch.einsum("bmc,bmhw->bchw", self.g_q(encodings), mixed)
+        return torch.einsum("bcd,bdhw->bchw", self.fused_matrix(encodings), self.h(features))
 
     def spatial_panoptic_features(
         self, encodings: Float[Tensor, "b m c"], features: Float[Tensor, "b c h w"]
@@ -76,12 +70,10 @@ class PanopticRelationalAttention(nn.Module):
         """F_sp: how strongly each cell answers to each category."""
         return torch.einsum("bmd,bdhw->bmhw", self._queries(encodings), self.h(features))
 
-    def fused_matrix(
-        self, compared: Float[Tensor, "b m c"], returned: Float[Tensor, "b m c"]
-    ) -> Float[Tensor, "b c d"]:
+    def fused_matrix(self, encodings: Float[Tensor, "b m c"]) -> Float[Tensor, "b c d"]:
         """g_q(Ẽ)ᵀ W_p g_s(Ẽ), what an image's categories do to the features of any of its cells."""
-        m = compared.shape[1]
-        return self.g_q(returned).transpose(1, 2) @ (self.g_p.weight[:m, :m, 0, 0] @ self._queries(compared))
+        m = encodings.shape[1]
+        return self.g_q(encodings).transpose(1, 2) @ (self.g_p.weight[:m, :m, 0, 0] @ self._queries(encodings))
 
     def _queries(self, encodings: Float[Tensor, "b m c"]) -> Float[Tensor, "b m d"]:
         return self.g_s(encodings) * self.g_s.out_features**-0.5

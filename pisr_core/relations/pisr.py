@@ -62,8 +62,8 @@ class PISR(Relation):
         Raises:
             ConfigError: there are more instances than `config.top_k`.
         """
-        compared, returned, _ = self.weighted_encodings(features, semantic, instances)
-        relational = self.feature_norm(self.attention(compared, returned, features))
+        encodings, _ = self.weighted_encodings(features, semantic, instances)
+        relational = self.feature_norm(self.attention(encodings, features))
         return features + relational if self.config.residual else relational
 
     def weighted_encodings(
@@ -71,18 +71,13 @@ class PISR(Relation):
         features: Float[Tensor, "b c h w"],
         semantic: SemanticPrediction,
         instances: Float[Tensor, "b k _ _"],
-    ) -> tuple[Float[Tensor, "b m c"], Float[Tensor, "b m c"], Float[Tensor, "b m"] | None]:
-        """Ẽ_pan, m = n + k rows with the classes first, and ω (`None` without reweighting).
-
-        Returns:
-            Ẽ as g_s reads it and as g_q reads it, the same unless `weighs` says otherwise; and ω.
-        """
-        encodings, weights = self._encodings_and_weights(features, semantic, instances)
-        if weights is None:
-            return encodings, encodings, None
-        weighted = encodings * weights.unsqueeze(2)
-        weighs = self.config.weighs
-        return encodings if weighs == "values" else weighted, encodings if weighs == "queries" else weighted, weights
+    ) -> tuple[Float[Tensor, "b m c"], Float[Tensor, "b m"] | None]:
+        """Ẽ_pan, m = n + k rows with the classes first, and ω (`None` without reweighting)."""
+        encodings, mass, confidence = self._read(features, semantic, instances)
+        if self.reweighting is None:
+            return encodings, None
+        weights = self.reweighting(encodings, mass, confidence)
+        return encodings * weights.unsqueeze(2), weights
 
     def taught_weights(
         self,
@@ -97,12 +92,6 @@ class PISR(Relation):
             read = self._read(features, semantic, instances)
         weights: Tensor = self.reweighting(*read)
         return weights
-
-    def _encodings_and_weights(
-        self, features: Float[Tensor, "b c h w"], semantic: SemanticPrediction, instances: Float[Tensor, "b k _ _"]
-    ) -> tuple[Float[Tensor, "b m c"], Float[Tensor, "b m"] | None]:
-        read = self._read(features, semantic, instances)
-        return read[0], None if self.reweighting is None else self.reweighting(*read)
 
     def _read(
         self, features: Float[Tensor, "b c h w"], semantic: SemanticPrediction, instances: Float[Tensor, "b k _ _"]

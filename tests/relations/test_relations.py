@@ -72,7 +72,7 @@ def test_attention_is_the_papers_formula():
     f_sp = (attention.g_s.weight @ encodings[0].T).T @ h / 8**0.5
     f_pan = (attention.g_q.weight @ encodings[0].T) @ (attention.g_p.weight[:, :, 0, 0] @ f_sp)
     torch.testing.assert_close(attention.spatial_panoptic_features(encodings, features)[0].flatten(1), f_sp)
-    torch.testing.assert_close(attention(encodings, encodings, features)[0].flatten(1), f_pan)
+    torch.testing.assert_close(attention(encodings, features)[0].flatten(1), f_pan)
 
 
 @pytest.mark.parametrize("name", RELATIONS)
@@ -151,8 +151,8 @@ def test_encodings_and_weights_follow_the_order_of_instances():
     relation = make_pisr()
     features, semantic, instances = inputs()
     order = torch.randperm(K)
-    encodings, _, weights = relation.weighted_encodings(features, semantic, instances)
-    shuffled, _, shuffled_weights = relation.weighted_encodings(features, semantic, instances[:, order])
+    encodings, weights = relation.weighted_encodings(features, semantic, instances)
+    shuffled, shuffled_weights = relation.weighted_encodings(features, semantic, instances[:, order])
     rows = torch.cat((torch.arange(N), N + order))
     torch.testing.assert_close(shuffled, encodings[:, rows])
     torch.testing.assert_close(shuffled_weights, weights[:, rows])
@@ -230,7 +230,7 @@ def test_encodings_gathered_from_every_second_cell(sampled_already):
     probabilities = semantic.probabilities[..., ::2, ::2]
     expected, _ = panoptic_encodings(probabilities, instances[..., ::2, ::2], features[..., ::2, ::2])
     given = instances[..., ::2, ::2] if sampled_already else instances
-    encodings, _, weights = relation.weighted_encodings(features, semantic, given)
+    encodings, weights = relation.weighted_encodings(features, semantic, given)
     torch.testing.assert_close(encodings, relation.encoding_norm(expected) * weights.unsqueeze(2))
     assert relation(features, semantic, given).shape == features.shape
 
@@ -239,7 +239,7 @@ def test_what_is_hardly_there_counts_less():
     features, semantic, instances = inputs()
     encodings, mass = panoptic_encodings(semantic.probabilities, instances, features)
     relation = make_pisr(reweight=False, presence=4.0)
-    scaled, _, _ = relation.weighted_encodings(features, semantic, instances)
+    scaled, _ = relation.weighted_encodings(features, semantic, instances)
     shares = torch.tensor([[m / (m + 4) for m in row] for row in mass.tolist()])  # 4 cells: half of the size
     torch.testing.assert_close(scaled, relation.encoding_norm(encodings) * shares[:, :, None])
     assert build_relation(C, N, RelationConfig(presence=4.0)).config.presence == 4
@@ -247,27 +247,11 @@ def test_what_is_hardly_there_counts_less():
         RelationConfig(presence=-1.0)
 
 
-@pytest.mark.parametrize("weighs", ["both", "queries", "values"])
-def test_where_omega_enters(weighs):
-    features, semantic, instances = inputs()
-    relation = make_pisr(weighs=weighs, residual=False, feature_norm=False)
-    encodings, mass = panoptic_encodings(semantic.probabilities, instances, features)
-    encodings = relation.encoding_norm(encodings)
-    omega = relation.reweighting(encodings, mass)[:, :, None]
-    compared = encodings if weighs == "values" else encodings * omega
-    returned = encodings if weighs == "queries" else encodings * omega
-    matrix = relation.attention.g_q(returned).transpose(1, 2) @ (
-        relation.attention.g_p.weight[:, :, 0, 0] @ relation.attention.g_s(compared) / 8**0.5
-    )
-    expected = torch.einsum("bcd,bdhw->bchw", matrix, relation.attention.h(features))
-    torch.testing.assert_close(relation(features, semantic, instances), expected)
-
-
 def test_shares_of_the_categories_that_are_there():
     features, semantic, instances = inputs()
     instances[:, -1] = 0
     relation = make_pisr(attention="softmax", residual=False, feature_norm=False, reweight=False)
-    encodings, _, _ = relation.weighted_encodings(features, semantic, instances)
+    encodings, _ = relation.weighted_encodings(features, semantic, instances)
     signals = relation.attention.spatial_panoptic_features(encodings, features)
     shares = signals[:, :-1].exp() / signals[:, :-1].exp().sum(dim=1, keepdim=True)
     # g_p begins as the identity, so F_pan is the mean of the encodings by each cell's shares; the absent one has none.
@@ -280,7 +264,7 @@ def test_omega_may_read_how_sure_the_first_prediction_is():
     relation = make_pisr(confidence=True)
     encodings, mass = panoptic_encodings(semantic.probabilities, instances, features)
     sure = torch.cat((semantic.probabilities.flatten(2).amax(2), instances.flatten(2).amax(2)), dim=1)
-    _, _, omega = relation.weighted_encodings(features, semantic, instances)
+    _, omega = relation.weighted_encodings(features, semantic, instances)
     torch.testing.assert_close(omega, relation.reweighting(relation.encoding_norm(encodings), mass, sure))
     assert relation.reweighting.layers[0].in_features == C + 2
 
@@ -300,7 +284,7 @@ def test_the_loss_of_omega_teaches_omega_alone():
     for leaf in leaves:
         leaf.requires_grad_()
     weights = relation.taught_weights(features, semantic, instances)
-    torch.testing.assert_close(weights, relation.weighted_encodings(features, semantic, instances)[2])
+    torch.testing.assert_close(weights, relation.weighted_encodings(features, semantic, instances)[1])
     weights.sum().backward()
     assert all(leaf.grad is None for leaf in leaves)
     taught = {name for name, value in relation.named_parameters() if value.grad is not None}
@@ -316,7 +300,7 @@ def test_an_unknown_relation_is_refused_with_the_choices():
 def test_a_kernel_of_one_reads_each_cell_by_itself():
     relation = make_pisr(kernel=1, residual=False)
     features, semantic, instances = inputs()
-    encodings, _, _ = relation.weighted_encodings(features, semantic, instances)
-    whole = relation.attention(encodings, encodings, features)
-    cell = relation.attention(encodings, encodings, features[..., 3:4, 5:6])
+    encodings, _ = relation.weighted_encodings(features, semantic, instances)
+    whole = relation.attention(encodings, features)
+    cell = relation.attention(encodings, features[..., 3:4, 5:6])
     torch.testing.assert_close(whole[..., 3:4, 5:6], cell)
