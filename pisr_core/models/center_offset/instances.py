@@ -71,9 +71,10 @@ def centers_to_maps(
     # The floor keeps the gradient at distance zero at zero; `vector_norm` does as well, ten times as slowly.
     distance = squared.clamp(min=1e-30).sqrt()
     present = (scores > 0)[..., None, None]
+    relative = distance / radius
     if unit == "extent":
-        radius = radius * _extents(distance.where(present, torch.inf), thing, stride)[..., None, None]
-    return (1 - distance / radius).clamp(0, 1) * thing[:, None] * present
+        relative = relative / _extents(distance.where(present, torch.inf), thing, stride)[..., None, None]
+    return (1 - relative).clamp(0, 1) * thing[:, None] * present
 
 
 def _extents(distance: Float[Tensor, "b k h w"], thing: Float[Tensor, "b h w"], stride: int) -> Float[Tensor, "b k"]:
