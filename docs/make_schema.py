@@ -21,6 +21,7 @@ from pisr_core.metrics.panoptic_quality import ClassQuality, GroupQuality
 from pisr_core.paper import Table
 from pisr_core.profiling.dry_run import DryRun
 from pisr_core.profiling.speed import Speed
+from pisr_core.results.against import Difference
 from pisr_core.results.comparison import Comparison
 from pisr_core.results.table import Cell
 from pisr_core.studies.study_report import VariantReport
@@ -119,6 +120,55 @@ class InstanceScores(TypedDict):
     per_class_ap50: dict[str, float | None]
 
 
+class MistakeCost(TypedDict):
+    """What one kind of mistake costs: PQ where it is replaced by the truth, less PQ; null where no class occurs.
+
+    Attributes:
+        all: over all classes.
+        things: over thing classes.
+        stuff: over stuff classes.
+        mistakes: how many there are.
+    """
+
+    all: float | None
+    things: float | None
+    stuff: float | None
+    mistakes: int
+
+
+class ImageAgainst(TypedDict):
+    """PQ of one image, 0–100; null without any segment.
+
+    Attributes:
+        pq: of the model that is evaluated.
+        against: of the other one.
+    """
+
+    image_id: int | str
+    file_name: str
+    pq: float | None
+    against: float | None
+
+
+class Against(TypedDict):
+    """The comparison with another model on the same images.
+
+    Attributes:
+        scores: file of the other one.
+        resamples: of the images, for the intervals.
+        per_class: by category id.
+        per_image: the images that differ most.
+    """
+
+    scores: str
+    resamples: int
+    all: Difference
+    things: Difference
+    stuff: Difference
+    per_class: dict[str, Difference]
+    per_image: list[ImageAgainst]
+
+
 class Evaluation(TypedDict, total=False):
     """Scores, 0–100; each part is there where it was counted.
 
@@ -127,6 +177,8 @@ class Evaluation(TypedDict, total=False):
         seconds: wall time.
         comparisons: the paper's tables beside (`--compare`).
         archives: files for evaluation servers (`--submission`).
+        errors: what each kind of mistake costs, by its name (`--out`, `--against`).
+        against: another model beside (`--against`).
     """
 
     panoptic: PanopticScores
@@ -136,6 +188,8 @@ class Evaluation(TypedDict, total=False):
     seconds: float
     comparisons: list[Comparison]
     archives: list[str]
+    errors: dict[str, MistakeCost]
+    against: Against
 
 
 class PredictedFiles(TypedDict):

@@ -158,6 +158,8 @@ def compare_with(other: OtherScores, result: EvaluationResult) -> AgainstResult:
     """
     assert result.details is not None
     images, categories = result.details.images, result.categories
+    if not images:
+        raise DataError(f"{other.path}: there is nothing to compare, for no image was evaluated. Choose another split.")
     _check_same(other.path, "classes", other.classes, [(category.id, category.name) for category in categories])
     _check_same(other.path, "images", list(other.images), [image.score.image_id for image in images])
     theirs = [other.images[image.score.image_id] for image in images]
