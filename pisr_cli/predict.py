@@ -38,7 +38,8 @@ def predict(
         str | None,
         typer.Option(
             "--format",
-            help="Write for an annotation tool too: labelme, cvat, label-studio, coco-instances or yolo.",
+            help="Write for an annotation tool too: labelme, cvat, label-studio, coco-instances or yolo; or the tracks "
+            "of films: cityscapes-vps.",
             metavar="NAME",
         ),
     ] = None,

@@ -75,6 +75,7 @@ class LabelledSegment:
     """A segment of a panoptic map, for a tool.
 
     Attributes:
+        id: in the map; of a film the same thing has it in all frames.
         name: of its class.
         isthing: whether that is a thing.
         mask: the pixels of its box.
@@ -83,6 +84,7 @@ class LabelledSegment:
         score: confidence in [0, 1].
     """
 
+    id: int
     name: str
     isthing: bool
     mask: Bool[np.ndarray, "h w"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pisr_core.config import check_choice
-from pisr_core.data.annotation_tools import coco, cvat, label_studio, labelme, yolo
+from pisr_core.data.annotation_tools import cityscapes_vps, coco, cvat, label_studio, labelme, yolo
 from pisr_core.data.annotation_tools.shapes import LabelledImage, LabelledSegment
 from pisr_core.data.coco.files import CocoPanopticFile, read_panoptic_json, read_segmentation
 from pisr_core.pixel_runs import find_runs
@@ -22,6 +22,7 @@ WRITERS: dict[str, Writer] = {
     "label-studio": label_studio.write,
     "coco-instances": coco.write,
     "yolo": yolo.write,
+    "cityscapes-vps": cityscapes_vps.write,
 }
 """What writes images with their segments below a folder, by the name of the format."""
 
@@ -89,4 +90,4 @@ def _segments(panoptic: PanopticSegmentation, categories: tuple[Category, ...]) 
         left, top, width, height = runs.boxes[places[segment.id]].tolist()
         mask = panoptic.ids[top : top + height, left : left + width] == segment.id
         category = categories[segment.category]
-        yield LabelledSegment(category.name, category.isthing, mask, left, top, segment.score)
+        yield LabelledSegment(segment.id, category.name, category.isthing, mask, left, top, segment.score)

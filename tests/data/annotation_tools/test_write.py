@@ -181,3 +181,17 @@ def test_brush_strokes_there_and_back():
             BrushRegion(broken).mask((2, 2))
     with pytest.raises(ValueError, match="are for 4 pixels, the image has 6"):
         BrushRegion(numbers).mask((2, 3))
+
+
+def test_tracks_keep_their_ids(predicted, tmp_path):
+    """Frames under their names, with the maps as they are, for the public evaluation of Cityscapes-VPS."""
+    written = write_for_tool(predicted, tmp_path / "vps", "cityscapes-vps")
+    ours, theirs = (read_panoptic_json(path) for path in (predicted, tmp_path / "vps/pred.json"))
+    assert written.images == len(ours.images) == len(theirs.images) and written.left_out == 0
+    for image, same in zip(ours.images, theirs.images, strict=True):
+        record, other = ours.annotations[image.id], theirs.annotations[same.id]
+        assert (same.id, other.file_name) == (Path(image.file_name).stem, f"{Path(image.file_name).stem}.png")
+        expected = read_segmentation(predicted.with_suffix("") / record.file_name, record)
+        found = read_segmentation(tmp_path / "vps/pan_pred" / other.file_name, other)
+        np.testing.assert_array_equal(found.ids, expected.ids)
+        assert sorted(s.id for s in found.segments) == sorted(s.id for s in expected.segments)
