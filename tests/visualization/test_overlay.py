@@ -78,3 +78,13 @@ def test_names_of_any_letters_can_be_drawn():
 def test_pictures_of_any_size(size):
     map_ = PanopticSegmentation(np.ones(size, np.int32), (Segment(1, 0, 1),))
     assert overlay(np.zeros((*size, 3), np.uint8), map_, CATEGORIES).shape == (*size, 3)
+
+
+def test_a_thing_keeps_its_colour_through_a_film():
+    """Whatever other things there are: without lasting ids the second car becomes the first of its class."""
+    image = np.full((1, 8, 3), 90, np.uint8)
+    both = panoptic([[4, 4, 4, 4, 7, 7, 7, 7]], (4, 1), (7, 1))
+    alone = panoptic([[0, 0, 0, 0, 7, 7, 7, 7]], (7, 1))
+    kept = [overlay(image, frame, CATEGORIES, lasting_ids=True)[0, 6].tolist() for frame in (both, alone)]
+    changed = [overlay(image, frame, CATEGORIES)[0, 6].tolist() for frame in (both, alone)]
+    assert kept[0] == kept[1] and changed[0] != changed[1]
