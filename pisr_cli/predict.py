@@ -10,10 +10,11 @@ import typer
 
 from pisr_cli.terminal.console import print_json, progress_bar, say
 from pisr_cli.terminal.options import Json, NetworkOptions, grouped, to_write
-from pisr_core.errors import DataError
+from pisr_core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from pisr_core.inference.predict import PredictionReport
+    from pisr_core.inference.tiles import Tiling
 
 
 @grouped()
@@ -33,6 +34,14 @@ def predict(
             min=32,
             metavar="N",
         ),
+    ] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(help="Cut images that are larger into tiles of this side, pixels.", min=1, metavar="N"),
+    ] = None,
+    overlap: Annotated[
+        int | None,
+        typer.Option(help="Of neighbouring tiles, pixels; else an eighth of a tile.", min=0, metavar="N"),
     ] = None,
     tool: Annotated[
         str | None,
@@ -55,6 +64,8 @@ def predict(
 
     Example: pisr predict photos --out predictions --format cvat
 
+    Example: pisr predict satellite.tif --out predictions --tile 1024 --overlap 128
+
     Example: pisr predict photos --out predictions --set merge.center_threshold=0.2 --multi-scale 0.75,1,1.5 --flip
 
     Example: pisr predict photo.jpg --checkpoint eomt-s-coco --out predictions
@@ -64,10 +75,11 @@ def predict(
 
     if tool is not None:
         check_format(tool)
+    tiling = _tiling(tile, overlap)
     path, model, device = network.load()
     say(f"model: {path} on {device}")
     with progress_bar("predicting") as progress:
-        report = predict_images(model, paths, out, device, progress, batch_size, max_side)
+        report = predict_images(model, paths, out, device, progress, batch_size, max_side, tiling)
     if as_json:
         images = [{k: v if k == "segments" else str(v) for k, v in asdict(i).items()} for i in report.written]
         print_json({"checkpoint": str(path), "images": images, "failed": list(report.failed)})
@@ -76,6 +88,16 @@ def predict(
         _write_for_tool(report, out, tool)
     if report.failed:
         raise DataError(f"{len(report.failed)} inputs were skipped:\n  " + "\n  ".join(report.failed))
+
+
+def _tiling(tile: int | None, overlap: int | None) -> Tiling | None:
+    from pisr_core.inference.tiles import DEFAULT_SHARE, Tiling
+
+    if tile is None:
+        if overlap is not None:
+            raise ConfigError("--overlap is that of tiles: give --tile too.")
+        return None
+    return Tiling(tile, tile // DEFAULT_SHARE if overlap is None else overlap)
 
 
 def _write_for_tool(report: PredictionReport, out: Path, tool: str) -> None:

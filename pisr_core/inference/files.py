@@ -16,6 +16,7 @@ from pisr_core.data.coco.files import CocoPanopticWriter, ReservedImage
 from pisr_core.data.pictures.video import written_video
 from pisr_core.inference.inputs import Film, Input
 from pisr_core.inference.large_images import MAP_PIXELS, PICTURE_SIDE, bounded_size, nearest_resized
+from pisr_core.inference.tiles import TiledPrediction
 from pisr_core.runtime.atomic import written_whole
 from pisr_core.structures import Category, PanopticSegmentation, Sample
 from pisr_core.visualization.overlay import overlay
@@ -44,19 +45,19 @@ class Predicted:
 
     Attributes:
         input: where it comes from.
-        sample: the image.
-        panoptic: the map.
+        sample: the image; `None` of one that was seen tile by tile.
+        panoptic: the map, which then comes with a picture of the image.
         entry: the place.
     """
 
     input: Input
-    sample: Sample
-    panoptic: PanopticSegmentation
+    sample: Sample | None
+    panoptic: PanopticSegmentation | TiledPrediction
     entry: ReservedImage
 
     def pixels(self) -> int:
-        """Of the map."""
-        return self.panoptic.ids.size
+        """That are held."""
+        return (self.panoptic.picture if isinstance(self.panoptic, TiledPrediction) else self.panoptic.ids).size
 
 
 @dataclass(frozen=True)
@@ -89,15 +90,21 @@ class PredictionWriter(CocoPanopticWriter):
     def write_files(self, predicted: Predicted) -> Written:
         """Writes an image's map and picture; several threads may do so at once. A frame's picture is drawn only."""
         item, panoptic = predicted.input, predicted.panoptic
-        png = self.write(predicted.entry, panoptic)
-        picture = _picture(predicted.sample, panoptic, self.categories, lasting_ids=item.film is not None)
+        if isinstance(panoptic, TiledPrediction):
+            full = panoptic.map
+            png, segments = self.write_rows(predicted.entry, full.size, full.rows(), full.segments), full.segments
+            picture = overlay(panoptic.picture, full.at(panoptic.picture.shape[:2]), self.categories)
+        else:
+            assert predicted.sample is not None
+            png, segments = self.write(predicted.entry, panoptic), panoptic.segments
+            picture = _picture(predicted.sample, panoptic, self.categories, lasting_ids=item.film is not None)
         if item.film is not None:
             path = self.pictures / f"{item.film.name}.mp4"
-            return Written(PredictedImage(item.source, png, path, len(panoptic.segments)), item.film, picture)
+            return Written(PredictedImage(item.source, png, path, len(segments)), item.film, picture)
         path = self.pictures / f"{png.stem}.jpg"
         with written_whole(path, sync=False) as part:
             Image.fromarray(picture).save(part, format="JPEG", quality=92)
-        return Written(PredictedImage(item.source, png, path, len(panoptic.segments)))
+        return Written(PredictedImage(item.source, png, path, len(segments)))
 
 
 def _picture(

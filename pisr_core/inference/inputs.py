@@ -17,6 +17,7 @@ from pisr_core.data.pictures.images import image_size
 from pisr_core.data.pictures.video import VIDEO_SUFFIXES, Video
 from pisr_core.errors import DataError
 from pisr_core.inference.large_images import network_config
+from pisr_core.inference.tiles import TiledImage, Tiling, open_tiled
 from pisr_core.runtime.pipeline import read_ahead
 from pisr_core.structures import Sample
 
@@ -67,12 +68,14 @@ class Prepared:
     Attributes:
         input: where it comes from.
         batch: a batch of this image alone.
-        error: why there is none.
+        error: why there is neither that nor `tiled`.
+        tiled: the image where it is seen tile by tile.
     """
 
     input: Input
     batch: EvaluationBatch | None
     error: str = ""
+    tiled: TiledImage | None = None
 
     @property
     def sample(self) -> Sample:
@@ -139,11 +142,17 @@ def _pixels(path: Path) -> int:
     return height * width
 
 
-def prepare(item: Input, config: DataConfig, size_divisor: int, max_side: int | None = None) -> Prepared:
-    """Reads an image, resizes it to its evaluation size, or to a longest side, and pads it."""
+def prepare(
+    item: Input, config: DataConfig, size_divisor: int, max_side: int | None = None, tiling: Tiling | None = None
+) -> Prepared:
+    """Reads an image, resizes it to its evaluation size, or to a longest side, and pads it; a large one is opened."""
     if item.error:
         return Prepared(item, None, item.error)
     try:
+        if tiling is not None and item.frame is None:
+            tiled = open_tiled(item.source, tiling, config.value_range)
+            if tiled is not None:
+                return Prepared(item, None, tiled=tiled)
         if item.frame is None:
             image = read_image(item.source, value_range=config.value_range)
         else:
@@ -156,7 +165,7 @@ def prepare(item: Input, config: DataConfig, size_divisor: int, max_side: int | 
 
 
 def grouped(items: Iterable[Prepared], batch_size: int) -> Iterator[list[Prepared]]:
-    """Neighbours of one padded size, at most `batch_size` together; images that could not be read by themselves."""
+    """Neighbours of one padded size, at most `batch_size` together; those without a batch by themselves."""
     group: list[Prepared] = []
     for item in items:
         if group and (len(group) == batch_size or _padded_size(item) != _padded_size(group[0])):

@@ -6,7 +6,7 @@ import glob
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -22,13 +22,17 @@ from pisr_core.inference.files import Predicted, PredictedImage, PredictionWrite
 from pisr_core.inference.inputs import Inputs, Prepared, grouped, joined, prepare
 from pisr_core.inference.large_images import WAITING_PIXELS, network_config, predicted_maps
 from pisr_core.inference.mode import inference
+from pisr_core.inference.tiles import TiledPrediction, TilePredictor, Tiling
 from pisr_core.inference.tracking import Tracker
 from pisr_core.models import PanopticModel
-from pisr_core.runtime.patience import LONGER, in_time, worker_pool
+from pisr_core.runtime.patience import LONGER, HangingError, in_time, worker_pool
 from pisr_core.runtime.pipeline import mapped_ahead, read_ahead
 from pisr_core.structures import Category, PanopticSegmentation, Sample
 
 MOST_THREADS = 16
+
+Map = PanopticSegmentation | TiledPrediction
+"""Of an image that was seen as a whole, or tile by tile."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,13 @@ def predict(
     progress: Callable[[int, int], None] | None = None,
     batch_size: int = 1,
     max_side: int | None = None,
+    tiling: Tiling | None = None,
 ) -> PredictionReport:
     """Writes `out/panoptic.json`, `out/panoptic/*.png` (COCO's format, with scores) and `out/overlay/*.jpg`.
 
     Maps have the size of their image. Of a film `clip.mp4` each frame has its map, `clip_000001.png` and so on, and
     the pictures become the film `overlay/clip.mp4`; segments keep id and colour from frame to frame (`Tracker`). Images
-    of equal names get a number. An unreadable image is
-    skipped.
+    of equal names get a number. An unreadable image is skipped.
 
     Threads read images ahead of the network, and draw and write behind it; a few images wait at most, of huge ones
     one. These are scaled down for the network, for merging and for pictures (`large_images`).
@@ -71,12 +75,16 @@ def predict(
         progress: called with (done, total) after each image; a film's frames count when it is opened.
         batch_size: most images at once; they are neighbours of one padded size.
         max_side: longest side that the network sees, pixels; `None` for that of the model's config, with a limit.
+        tiling: how images that are larger than a tile are cut, no films; `None` to see all as a whole.
 
     Raises:
+        ConfigError: tiles are smaller than the network's stride.
         DataError: the paths lead to no image at all, or a file is not read within `data.timeout`.
         DeviceError: out of memory.
         OutputError: a file cannot be written.
     """
+    if tiling is not None:
+        tiling.check(model.size_divisor)
     patience = model.config.data.timeout
     look = partial(find_images, paths, out, IMAGE_SUFFIXES | VIDEO_SUFFIXES)
     files, failed = in_time(look, patience, LONGER)
@@ -87,14 +95,16 @@ def predict(
     threads = min(os.cpu_count() or 1, MOST_THREADS)
     pictures = [path for path in files if path.suffix.lower() not in VIDEO_SUFFIXES]
     data = in_time(partial(with_value_range, model.config.data, pictures), patience, LONGER)
-    read = partial(prepare, config=data, size_divisor=model.size_divisor, max_side=max_side)
+    read = partial(prepare, config=data, size_divisor=model.size_divisor, max_side=max_side, tiling=tiling)
+    tiles = None if tiling is None else TilePredictor(model, tiling, data, device, batch_size, max_side)
 
     writer = PredictionWriter(out, model.categories)
     with writer, worker_pool(threads) as pool, inference(model):
         items = read_ahead(iter(inputs), 1, patience, LONGER, lambda: str(inputs.reading))
         waiting = (threads + batch_size, attrgetter("pixels"), WAITING_PIXELS)
         ahead = mapped_ahead(read, items, pool, *waiting, patience, LONGER, lambda item: str(item.source))
-        maps = tally.readable(_tracked(_panoptic_maps(model, ahead, device, batch_size), model.categories), writer)
+        seen = _panoptic_maps(model, ahead, device, batch_size, tiles)
+        maps = tally.readable(_tracked(seen, model.categories), writer)
         written = mapped_ahead(writer.write_files, maps, pool, threads, Predicted.pixels, WAITING_PIXELS)
         with closing(with_films(written)) as images:
             for image in images:
@@ -112,9 +122,7 @@ class _Tally:
         self.skipped: list[str] = []
         self._progress = progress
 
-    def readable(
-        self, maps: Iterable[tuple[Prepared, PanopticSegmentation | None]], writer: PredictionWriter
-    ) -> Iterator[Predicted]:
+    def readable(self, maps: Iterable[tuple[Prepared, Map | None]], writer: PredictionWriter) -> Iterator[Predicted]:
         """The images that have a map, each with its place in the JSON; the others are counted as skipped."""
         for item, panoptic in maps:
             if panoptic is None:
@@ -122,7 +130,7 @@ class _Tally:
                 self._tell()
             else:
                 entry = writer.reserve(item.input.number, item.input.name)
-                yield Predicted(item.input, item.sample, panoptic, entry)
+                yield Predicted(item.input, None if item.batch is None else item.sample, panoptic, entry)
 
     def add(self, image: PredictedImage) -> None:
         """One more is written."""
@@ -142,13 +150,17 @@ class _Tally:
 
 
 def _panoptic_maps(
-    model: PanopticModel, images: Iterable[Prepared], device: torch.device, batch_size: int
-) -> Iterator[tuple[Prepared, PanopticSegmentation | None]]:
+    model: PanopticModel,
+    images: Iterable[Prepared],
+    device: torch.device,
+    batch_size: int,
+    tiles: TilePredictor | None,
+) -> Iterator[tuple[Prepared, Map | None]]:
     """Each image with its map at its own size; without one where it could not be read."""
     for group in grouped(images, batch_size):
         batches = [item.batch for item in group if item.batch is not None]
         if not batches:
-            yield from ((item, None) for item in group)
+            yield from (_tiled_map(item, tiles) for item in group)
             continue
         batch = joined(batches)
         yield from zip(
@@ -156,13 +168,24 @@ def _panoptic_maps(
         )
 
 
+def _tiled_map(item: Prepared, tiles: TilePredictor | None) -> tuple[Prepared, Map | None]:
+    if tiles is None or item.tiled is None:
+        return item, None
+    try:
+        return item, tiles.predict(item.tiled)
+    except HangingError:
+        raise
+    except DataError as error:
+        return replace(item, error=str(error)), None
+
+
 def _tracked(
-    maps: Iterable[tuple[Prepared, PanopticSegmentation | None]], categories: Sequence[Category]
-) -> Iterator[tuple[Prepared, PanopticSegmentation | None]]:
+    maps: Iterable[tuple[Prepared, Map | None]], categories: Sequence[Category]
+) -> Iterator[tuple[Prepared, Map | None]]:
     """The same, with ids that stay from frame to frame of a film."""
     film, tracker = None, Tracker(categories)
     for item, panoptic in maps:
-        if panoptic is not None and item.input.film is not None:
+        if isinstance(panoptic, PanopticSegmentation) and item.input.film is not None:
             if item.input.film is not film:
                 film, tracker = item.input.film, Tracker(categories)
             panoptic = tracker.update(panoptic)

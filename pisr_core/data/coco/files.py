@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -19,17 +19,18 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image
 
-from pisr_core.data.coco.documents import category_entries, segments_info
+from pisr_core.data.coco.documents import boxes_counted, category_entries, segment_entry, segments_info
 from pisr_core.data.coco.entries import is_inside
 from pisr_core.data.coco.listed_share import ListedShare
 from pisr_core.data.coco.panoptic_json import read_panoptic_json
+from pisr_core.data.coco.png_rows import write_png_rows
 from pisr_core.data.coco.tables import AnnotationRecord, CocoPanopticFile, ImageRecord
 from pisr_core.data.pictures.pillow_errors import BROKEN_IMAGE_ERRORS
 from pisr_core.data.pictures.png_decoding import PNG_SIGNATURE, decode_rgb
 from pisr_core.errors import DataError
 from pisr_core.pixel_runs import find_runs
 from pisr_core.runtime.atomic import written_whole
-from pisr_core.structures import VOID_ID, Category, PanopticSegmentation
+from pisr_core.structures import VOID_ID, Category, PanopticSegmentation, Segment
 
 __all__ = [
     "AnnotationRecord",
@@ -246,6 +247,23 @@ class CocoPanopticWriter:
         write_panoptic_png(path, panoptic.ids)
         entry.image |= {"width": width, "height": height}
         entry.segments = segments
+        return path
+
+    def write_rows(
+        self,
+        entry: ReservedImage,
+        size: tuple[int, int],
+        parts: Iterable[Int[np.ndarray, "h W"]],
+        segments: Sequence[Segment],
+    ) -> Path:
+        """As `write`, of a map (H, W) that comes some rows at a time. Its segments have pixels and know their areas."""
+        boxes: dict[int, list[int]] = {}
+        path = self.png_dir / entry.png_name
+        write_png_rows(path, size, boxes_counted(parts, boxes))
+        entry.image |= {"width": size[1], "height": size[0]}
+        entry.segments = [
+            segment_entry(segment, self.categories, segment.area, boxes[segment.id]) for segment in segments
+        ]
         return path
 
     def _free_png_name(self, file_name: str) -> str:
