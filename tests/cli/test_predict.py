@@ -136,3 +136,24 @@ def test_several_views_are_seen_as_in_an_evaluation(predict, tmp_path):
     assert (read_panoptic_png(tmp_path / "out/panoptic/photo.png") == expected.ids).all()
     code, _, err = predict("photo.png", "--multi-scale", "half")
     assert code == 2 and "0.5,1,1.5" in err
+
+
+def test_large_images_are_seen_in_tiles(predict, tmp_path):
+    code, out, err = predict("photo.png", "clip.mp4", "--tile", "32", "--json")
+    assert code == 0 and len(json.loads(out)["images"]) == 4
+    assert read_panoptic_png(tmp_path / "out/panoptic/photo.png").shape == (48, 64)
+    content = json.loads((tmp_path / "out/panoptic.json").read_text())
+    assert [(image["height"], image["width"]) for image in content["images"]] == [(48, 64)] * 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tile", "8"], "smaller than the network's stride"),
+        (["--tile", "64", "--overlap", "33"], "from 0 to half of a tile, which is 32 pixels of 64"),
+        (["--overlap", "16"], "give --tile too"),
+    ],
+)
+def test_tiles_that_cannot_be_are_refused(predict, tmp_path, arguments, message):
+    code, out, err = predict("photo.png", *arguments)
+    assert code == 2 and message in " ".join(err.split()) and not (tmp_path / "out").exists()
