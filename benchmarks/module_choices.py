@@ -108,10 +108,7 @@ def open_omega(relation: PISR) -> None:
 
 
 APART: dict[str, object] = {"partition": "hard", "instance_score": 0.1}
-"""Instance maps that are instances."""
-
 TAUGHT: dict[str, object] = {"loss.reweighting": 1.0, "confidence": True}
-"""An ω that is told what is there, and reads how sure the first prediction is of it."""
 
 CHOICES: dict[str, Change] = {
     "default": {},

@@ -181,7 +181,8 @@ def test_page_of_commands_is_up_to_date():
     assert (ROOT / "docs" / "cli.md").read_text() == page, "run: python docs/make_cli.py"
 
 
-def test_schemas_are_up_to_date():
+def test_schemas_are_up_to_date(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
     made = runpy.run_path(str(ROOT / "docs" / "make_schema.py"))
     files = made["files"](made["schemas"]())
     assert {path.name: text for path, text in files.items()} == {

@@ -26,4 +26,4 @@ def check_document(arguments, text):
     path = schema_path(words)
     assert path is not None, f"docs/schema has none of pisr {' '.join(words[:2])}: add it in docs/make_schema.py"
     errors = [f"{error.json_path}: {error.message[:300]}" for error in validator(path).iter_errors(json.loads(text))]
-    assert not errors, f"{path.name} does not fit (docs/make_schema.py is where it is made):\n" + "\n".join(errors)
+    assert not errors, f"{path.name} does not fit (docs/json_documents is where it is made):\n" + "\n".join(errors)

@@ -1,0 +1,1 @@
+"""What `--json` prints, as types: what is no class of `pisr` itself."""
