@@ -135,7 +135,7 @@ class TrainConfig:
     """Take algorithms that give the same bits each time, so that a resumed run is exact on a GPU too; slower."""
     checkpointing: str = "none"
     """What is computed once more in the backward pass, in place of being kept: `none`, `norms` (with activations and
-    resizing; a third less memory for a twentieth more time) or `all` (the least memory). Numbers are the same up to
+    resizing: some memory for little time) or `all` (the least memory, the most time). Numbers are the same up to
     rounding."""
     compile: bool = False
     """Pass the forward pass of the steps through `torch.compile`; the first step then takes minutes."""
