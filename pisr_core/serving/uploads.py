@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from PIL import Image, UnidentifiedImageError
 
-from pisr_core.data.pictures.images import BROKEN_IMAGE_ERRORS, open_image
+from pisr_core.data.pictures.images import open_image
+from pisr_core.data.pictures.pillow_errors import BROKEN_IMAGE_ERRORS
 from pisr_core.errors import DataError, PisrError
 
 TYPES = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")

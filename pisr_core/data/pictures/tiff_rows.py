@@ -10,7 +10,8 @@ from jaxtyping import UInt8
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from pisr_core.data.pictures.deep_images import ValueRange
-from pisr_core.data.pictures.images import BROKEN_IMAGE_ERRORS, open_image, pillow_pixels
+from pisr_core.data.pictures.images import open_image, pillow_pixels
+from pisr_core.data.pictures.pillow_errors import BROKEN_IMAGE_ERRORS
 from pisr_core.errors import DataError
 
 MAGIC = {b"II*\0": 8, b"MM\0*": 8, b"II+\0": 16, b"MM\0+": 16}
