@@ -37,7 +37,7 @@ def predict(
     ] = None,
     tile: Annotated[
         int | None,
-        typer.Option(help="Cut images that are larger into tiles of this side, pixels.", min=1, metavar="N"),
+        typer.Option(help="Cut images (no films) that are larger into tiles of this side, pixels.", min=1, metavar="N"),
     ] = None,
     overlap: Annotated[
         int | None,
