@@ -23,6 +23,7 @@ from pisr_core.metrics.films import FilmResult
 from pisr_core.metrics.panoptic_quality import GroupQuality
 from pisr_core.paper import Table
 from pisr_core.profiling.dry_run import DryRun
+from pisr_core.serving.uploads import Limits
 from pisr_core.weights.fitting import FitReport
 from pisr_core.weights.public.sources import WeightsSource
 
@@ -40,6 +41,7 @@ DOCUMENTS: dict[str, tuple[Any, ...]] = {
     "flops": (Costs,),
     "predict": (Prediction,),
     "presets": (Config, Table, list[Config], list[BackboneDescription]),
+    "serve": (with_fields(Limits, url=str, checkpoint=str, device=str),),
     "study": (Study,),
     "train": (Training, with_fields(DryRun, preset=str, out=str)),
     "visualize-heatmaps": (Heatmaps,),
