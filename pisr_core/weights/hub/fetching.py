@@ -73,7 +73,7 @@ def parse_hub_name(text: str) -> HubName | None:
     return HubName(name, revision or None)
 
 
-def fetch_model(name: HubName, progress: Progress) -> Path:
+def fetch_model(name: HubName, progress: Progress, check: Callable[[Path], object] | None = None) -> Path:
     """The folder of a model with its configuration, its processor and its weights, in the client's cache.
 
     Safetensors are taken where there are, else `pytorch_model.bin`. Without a network, or where the hub is not to be
@@ -82,6 +82,7 @@ def fetch_model(name: HubName, progress: Progress) -> Path:
     Args:
         name: of the model.
         progress: hears how much is fetched.
+        check: looks at `config.json`, where there is one, before the weights are fetched; raises what it finds wrong.
 
     Raises:
         CheckpointError: there is no such model or revision, it is gated, it holds no weights, the network is down
@@ -102,6 +103,8 @@ def fetch_model(name: HubName, progress: Progress) -> Path:
             path = hf_hub_download(name.id, file, revision=name.revision, tqdm_class=_bar(progress, done, total))
             done += sizes[file]
             progress(done, total)
+            if file == CONFIG and check is not None:
+                check(Path(path))
         return Path(path).parents[file.count("/")]
 
 

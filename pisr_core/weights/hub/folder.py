@@ -42,6 +42,18 @@ BILINEAR = 2
 """Pillow's number."""
 
 
+def supported_kind(config: Path) -> str:
+    """The kind of network that a `config.json` describes.
+
+    Raises:
+        CheckpointError: it is damaged, or the kind is not supported.
+    """
+    kind = _json(config).get("model_type")
+    if kind not in ARCHITECTURES:
+        raise CheckpointError(f"{config}: describes a {kind!r}; supported are {', '.join(ARCHITECTURES)}.")
+    return str(kind)
+
+
 def read_hub_folder(
     folder: Path, categories: Sequence[Category] | None = None, base: Path | None = None, to_predict: bool = True
 ) -> Checkpoint:
@@ -66,12 +78,7 @@ def read_hub_folder(
         )
     if not (folder / "config.json").is_file():
         return read_eomt_folder(folder, categories, base, to_predict)
-    settings = _json(folder / "config.json")
-    kind = settings.get("model_type")
-    if kind not in ARCHITECTURES:
-        raise CheckpointError(
-            f"{folder}: its config.json describes a {kind!r}; supported are {', '.join(ARCHITECTURES)}."
-        )
+    kind = supported_kind(folder / "config.json")
     architecture, model_class = ARCHITECTURES[kind]
     network = _load(folder, model_class.kinds[kind])
     processor = _processor(folder)
