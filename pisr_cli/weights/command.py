@@ -31,6 +31,10 @@ def weights() -> None:
     """Public weights: use them, start from them, share yours."""
 
 
+WITH_PRESETS = 120
+"""Columns of a terminal that has room for the presets in the list of weights."""
+
+
 @app.command("list")
 def list_weights(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False) -> None:
     """List the public weights that --checkpoint and --weights take by name; `pisr weights show` tells all of one.
@@ -42,9 +46,10 @@ def list_weights(as_json: Annotated[bool, typer.Option("--json", help="Print JSO
     if as_json:
         print_json([{"name": name, **asdict(source)} for name, source in SOURCES.items()])
         return
-    table = text_table("Public weights", ("name", "what", "preset"))
+    wide = results.width >= WITH_PRESETS
+    table = text_table("Public weights", ("name", "what", "preset") if wide else ("name", "what"))
     for name, source in SOURCES.items():
-        table.add_row(name, source.description, source.preset or "–")
+        table.add_row(name, source.description, *([source.preset or "–"] if wide else []))
     results.print(table)
 
 

@@ -92,14 +92,15 @@ def in_time(work: Callable[[Callable[[Any], None]], Result], patience: int, long
 def worker_pool(threads: int) -> Iterator[Executor]:
     """Threads that finish, when the block ends, what they are doing, and begin nothing more.
 
-    When it ends because one of them hangs, or a generator that holds it is given up, they get a moment only.
+    When it ends because one of them hangs, by a signal, or as a generator that is given up, they get a moment only.
     """
     pool = _Threads(threads)
     patience = None
     try:
         yield pool
-    except (HangingError, GeneratorExit):
-        patience = SECONDS_TO_END
+    except BaseException as error:
+        if isinstance(error, HangingError) or not isinstance(error, Exception):
+            patience = SECONDS_TO_END
         raise
     finally:
         pool.end(patience)

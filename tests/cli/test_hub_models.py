@@ -9,6 +9,8 @@ from huggingface_hub import constants
 from PIL import Image
 from tiny_networks import PROCESSORS, TINY
 
+from pisr_cli.terminal import console
+
 CLASSES = "id,name,isthing\n1,person,1\n2,sky,0\n3,car,1\n4,road,0\n"
 
 
@@ -67,7 +69,7 @@ def test_a_base_has_no_k_to_vary_whatever_it_says_of_its_classes(pisr, place):
 
 
 def test_public_models_are_listed_with_the_preset_that_starts_from_them(pisr, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(console.results, "_width", 200)
     code, out, _ = pisr("weights", "list")
     line = next(line for line in out.splitlines() if "mask2former-swint-coco" in line)
     assert code == 0 and "coco-mask2former-swint" in line.split("PQ")[1]

@@ -160,7 +160,8 @@ def test_ctrl_c_is_obeyed_while_an_image_is_waited_for(whole, tmp_path, monkeypa
         patch.setattr(trainer, "build_dataset", lambda config, split, root: Slow())
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, replace(CONFIG, data=replace(CONFIG.data, workers=workers)))
-    assert time.monotonic() - start < 20 and saved(tmp_path).step == 3
+    # A process that reads ahead may be at the fourth step's images before the third is done.
+    assert time.monotonic() - start < 20 and saved(tmp_path).step in ((3,) if workers == 0 else (1, 2, 3))
     run(tmp_path, resume=True)
     assert_same_run(whole, tmp_path)
 

@@ -18,9 +18,9 @@ SCORES = {"pq": [10.0, 30.0, 30.0, 20.0, 40.0], "pq_th": [None, 5.0, 4.0, 6.0, 2
 
 
 @pytest.fixture(autouse=True)
-def scored(monkeypatch):
+def scored():
     """Evaluations that give `SCORES` in turn, by the step that `config` remembers."""
-    with tiny_parts():
+    with tiny_parts(), pytest.MonkeyPatch.context() as patch:
         made = []
 
         def evaluate(*arguments, **options):
@@ -30,7 +30,7 @@ def scored(monkeypatch):
             panoptic = {name: {"pq": pq, "sq": None, "rq": None, "n": 2} for name, pq in groups.items()}
             return SimpleNamespace(to_json=lambda: {"panoptic": panoptic, "semantic": {"miou": SCORES["miou"][number]}})
 
-        monkeypatch.setattr(loop, "evaluate", evaluate)
+        patch.setattr(loop, "evaluate", evaluate)
         yield made
 
 
@@ -99,9 +99,10 @@ def test_a_state_of_a_former_version_knows_its_best_score(tmp_path):
 
 def test_things_are_needed_for_their_quality(tmp_path, monkeypatch):
     stuff = type("Stuff", (Boxes,), {"categories": (Category(1, "ground", False), Category(2, "box", False))})
-    monkeypatch.setattr(trainer, "build_dataset", lambda config, split, root: stuff())
-    with pytest.raises(ConfigError, match="train.best = 'pq_th': the dataset has no thing class"):
-        run(tmp_path, config(best="pq_th"))
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "build_dataset", lambda config, split, root: stuff())
+        with pytest.raises(ConfigError, match="train.best = 'pq_th': the dataset has no thing class"):
+            run(tmp_path, config(best="pq_th"))
 
 
 def test_balanced_weights_are_numbers_from_the_start(tmp_path):

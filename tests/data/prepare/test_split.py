@@ -55,7 +55,7 @@ def test_an_interrupted_run_goes_on(cityscapes_raw, cut):
             path.unlink()
 
     class Bar:
-        def __init__(self, name):
+        def __init__(self, name, of_bytes):
             pass
 
         def __enter__(self):
