@@ -21,7 +21,7 @@ from pisr_core.runtime.download import Progress, download
 from pisr_core.weights.files.checkpoint import Checkpoint, is_checkpoint, read_checkpoint, read_info
 from pisr_core.weights.files.tensor_files import read_tensors
 from pisr_core.weights.hub.fetching import SAFETENSORS, HubName, fetch_model, parse_hub_name
-from pisr_core.weights.hub.folder import read_hub_folder, supported_kind
+from pisr_core.weights.hub.folder import check_kind, read_hub_folder
 from pisr_core.weights.public.eomt import read_eomt_file
 from pisr_core.weights.public.importing import load_public_weights
 from pisr_core.weights.public.sources import SOURCES, WeightsSource
@@ -80,7 +80,7 @@ def find_weights(
             f"{text}: no such file. {hint}Name a checkpoint that `pisr train` wrote, such as RUN/best.safetensors, a "
             "model that `pisr weights list` shows, or USER/NAME on the Hugging Face hub."
         )
-    return FoundWeights(text, fetch_model(hub_name, progress, supported_kind))
+    return FoundWeights(text, fetch_model(hub_name, progress, check_kind))
 
 
 def _known(name: str, source: WeightsSource, progress: Progress, to_predict: bool) -> FoundWeights:

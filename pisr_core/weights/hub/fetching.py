@@ -36,6 +36,9 @@ Progress = Callable[[int, int], None]
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
 
+OUR_KIND = "pisr"
+"""What the `config.json` of our own models says."""
+
 _FAILURES: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, EntryNotFoundError, HFValidationError)
 """What the client raises: the errors of its HTTP library and of files, and its own."""
 

@@ -19,6 +19,7 @@ from pisr_core.structures import Category
 from pisr_core.weights.files.checkpoint import Checkpoint
 from pisr_core.weights.files.damage import first_line
 from pisr_core.weights.fitting import shape_text
+from pisr_core.weights.hub.fetching import OUR_KIND
 from pisr_core.weights.hub.labels import categories_of_labels
 from pisr_core.weights.public.eomt import read_eomt_folder
 
@@ -42,8 +43,18 @@ BILINEAR = 2
 """Pillow's number."""
 
 
+def check_kind(config: Path) -> None:
+    """Looks at a `config.json` whose weights are not here yet.
+
+    Raises:
+        CheckpointError: it is damaged, or it names a kind of network that is neither supported nor ours.
+    """
+    if _json(config).get("model_type") not in (None, OUR_KIND):
+        supported_kind(config)
+
+
 def supported_kind(config: Path) -> str:
-    """The kind of network that a `config.json` describes.
+    """The kind of network of `transformers` that a `config.json` describes.
 
     Raises:
         CheckpointError: it is damaged, or the kind is not supported.

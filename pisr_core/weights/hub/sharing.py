@@ -12,7 +12,7 @@ from pisr_core.models import MODELS
 from pisr_core.runtime.atomic import written_whole
 from pisr_core.weights.files.checkpoint import Checkpoint, is_checkpoint, save_checkpoint
 from pisr_core.weights.hub import fetching as hub
-from pisr_core.weights.hub.fetching import CONFIG, PROCESSOR, SAFETENSORS, parse_hub_name
+from pisr_core.weights.hub.fetching import CONFIG, OUR_KIND, PROCESSOR, SAFETENSORS, parse_hub_name
 
 CARD = "README.md"
 
@@ -69,7 +69,7 @@ def upload_folder(folder: Path, name: str, private: bool = False) -> str:
 def _config(checkpoint: Checkpoint) -> dict[str, Any]:
     names = [category.name for category in checkpoint.categories]
     return {
-        "model_type": "pisr",
+        "model_type": OUR_KIND,
         "architectures": [MODELS[checkpoint.config.architecture].__name__],
         "id2label": dict(enumerate(names)),
         "label2id": {name: index for index, name in enumerate(names)},

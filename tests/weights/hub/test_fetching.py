@@ -6,7 +6,7 @@ from huggingface_hub import constants
 
 from pisr_core.errors import CheckpointError
 from pisr_core.weights.hub.fetching import HubName, fetch_model, needed_files, parse_hub_name
-from pisr_core.weights.hub.folder import supported_kind
+from pisr_core.weights.hub.folder import check_kind
 
 CONFIG, PROCESSOR = b'{"model_type": "eomt"}', b"{}"
 WEIGHTS = os.urandom(300_000)
@@ -47,7 +47,7 @@ def test_fetches_what_is_needed_once_and_reports_progress(hub):
 def test_a_network_that_is_not_supported_is_refused_before_its_weights_are_fetched(hub):
     hub.add("a/b", FILES | {"config.json": b'{"model_type": "oneformer"}'})
     with pytest.raises(CheckpointError, match="config.json: describes a 'oneformer'; supported are"):
-        fetch_model(HubName("a/b"), ignore, supported_kind)
+        fetch_model(HubName("a/b"), ignore, check_kind)
     assert downloads(hub) == ["config.json"]
 
 
