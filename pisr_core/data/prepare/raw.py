@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -17,7 +16,7 @@ from pisr_core.data.pictures.images import FORMATS, image_size
 from pisr_core.data.pictures.pillow_errors import BROKEN_IMAGE_ERRORS
 from pisr_core.errors import DataError
 from pisr_core.runtime.atomic import written_whole
-from pisr_core.structures import VOID_ID, Category
+from pisr_core.structures import VOID_ID
 
 
 @dataclass(frozen=True)
@@ -119,20 +118,6 @@ def segments_info(labelled: LabelledMap) -> list[dict[str, Any]]:
             }
         )
     return entries
-
-
-def category_entries(categories: Sequence[Category]) -> list[dict[str, Any]]:
-    """COCO's entries of categories."""
-    return [
-        {
-            "id": category.id,
-            "name": category.name,
-            "supercategory": category.supercategory,
-            "isthing": int(category.isthing),
-            "color": list(category.color),
-        }
-        for category in categories
-    ]
 
 
 def read_label_map(path: Path) -> Int[np.ndarray, "H W"]:

@@ -8,9 +8,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
+from pisr_core.data.coco.documents import category_entries
 from pisr_core.data.coco.entries import show
 from pisr_core.data.coco.json_files import load_json_lines, load_json_lists
-from pisr_core.data.prepare.raw import Entry, category_entries
+from pisr_core.data.prepare.raw import Entry
 from pisr_core.errors import DataError
 from pisr_core.runtime.atomic import written_whole
 from pisr_core.structures import Category
