@@ -105,24 +105,24 @@ def written_video(path: Path, fps: float) -> Iterator[Callable[[UInt8[np.ndarray
     Raises:
         OutputError: the disk is full, the folder cannot be written, or OpenCV cannot write such a film.
     """
-    with written_whole(path, sync=False) as part, worker_pool(1) as pool:
+    with written_whole(path, sync=False) as part:
         film = part.with_suffix(path.suffix)  # OpenCV goes by the ending
         encoder = _Encoder(film, fps)
-        pending: deque[Future[None]] = deque()
-
-        def add(frame: UInt8[np.ndarray, "H W 3"]) -> None:
-            if pending:
-                pending.popleft().result()
-            pending.append(pool.submit(encoder.add, frame))
-
         try:
-            yield add
-            if pending:
-                pending.popleft().result()
+            with worker_pool(1) as pool:  # has ended before the encoder is closed
+                pending: deque[Future[None]] = deque()
+
+                def add(frame: UInt8[np.ndarray, "H W 3"]) -> None:
+                    if pending:
+                        pending.popleft().result()
+                    pending.append(pool.submit(encoder.add, frame))
+
+                yield add
+                if pending:
+                    pending.popleft().result()
             encoder.close()
             film.replace(part)
         finally:
-            pool.shutdown()
             encoder.close()
             film.unlink(missing_ok=True)
 

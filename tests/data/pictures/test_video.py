@@ -1,3 +1,5 @@
+import time
+
 import cv2
 import numpy as np
 import pytest
@@ -25,6 +27,21 @@ def test_what_is_written_can_be_read(tmp_path):
     for ours, theirs in zip(read, frames(), strict=True):
         assert np.abs(ours.astype(int) - theirs).mean() < 6  # RGB, after a lossy codec
     assert [entry.name for entry in path.parent.iterdir()] == ["clip.mp4"]
+
+
+def test_a_film_given_up_while_a_frame_is_encoded_leaves_nothing(tmp_path, monkeypatch):
+    slow = cv2.cvtColor
+
+    def encode(*arguments):
+        time.sleep(0.3)
+        return slow(*arguments)
+
+    monkeypatch.setattr(cv2, "cvtColor", encode)
+    with pytest.raises(KeyboardInterrupt), written_video(tmp_path / "clip.mp4", 10.0) as add:
+        add(frames(1)[0])
+        raise KeyboardInterrupt
+    time.sleep(0.4)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_frames_of_another_size_are_scaled_to_the_first(tmp_path):
