@@ -41,3 +41,15 @@ def megabytes(device: torch.device, work: Callable[[], object]) -> float:
     before = peak.now() or 0
     work()
     return ((peak.bytes() or 0) - before) / 1e6
+
+
+def live_megabytes(work: Callable[[], object]) -> float:
+    """Most memory that torch's tensors on the CPU hold at once beyond what they held before."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as seen:
+        work()
+    held = most = 0
+    events = (event for event in seen.events() if event.name == "[memory]")
+    for event in sorted(events, key=lambda event: event.time_range.start):
+        held += event.cpu_memory_usage
+        most = max(most, held)
+    return most / 1e6

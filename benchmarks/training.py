@@ -12,7 +12,9 @@ targets  vectorised against one instance after another over whole maps; both giv
 loader   images a second that one process reads, augments and draws targets for, beside those of a step
 
 With --public instead: steps and predictions of Panoptic-DeepLab with ResNet-50 on the CPU, in turn with those that
-`public_deeplab.py` writes out in plain PyTorch, from the same weights.
+`public_deeplab.py` writes out in plain PyTorch, from the same weights; --processor counts one thread's processor time,
+for a CPU that is busy with other work. `live` is the most memory that torch's tensors hold at once beyond what they held
+before, without the gaps between them that the system's allocator keeps.
 
 Images, annotations and weights are random; 480×640 JPEGs and PNGs with 30 instances on disk. Medians.
 """
@@ -33,7 +35,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from PIL import Image
 from public_deeplab import PublicDeepLab, copy_weights, public_step
-from timing import megabytes, milliseconds
+from timing import live_megabytes, megabytes, milliseconds
 
 from pisr_core import presets
 from pisr_core.config import Config
@@ -80,6 +82,7 @@ def main() -> None:
         "--small", action="store_true", help="three runs of two crops of 256x256, without torch.compile"
     )
     parser.add_argument("--public", action="store_true", help="compare with the public step alone")
+    parser.add_argument("--processor", action="store_true")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, help="beside the first two; all by default")
     arguments = parser.parse_args()
     if arguments.small:
@@ -88,7 +91,7 @@ def main() -> None:
     names = [name for name in VARIANTS if name == "channels last" or name in chosen]
     height, width = map(int, arguments.size.split("x"))
     if arguments.public:
-        public((height, width), arguments.batch_size, arguments.runs)
+        public((height, width), arguments.batch_size, arguments.runs, arguments.processor)
         return
     config = settings(arguments.preset, (height, width), arguments.batch_size)
     device = choose_device(arguments.device)
@@ -186,8 +189,10 @@ def step_of(learner: Learner, batch: TrainingBatch) -> Callable[[], object]:
     return lambda: learner.step(next(numbers), [batch])
 
 
-def public(crop: tuple[int, int], batch_size: int, runs: int) -> None:
+def public(crop: tuple[int, int], batch_size: int, runs: int, processor: bool) -> None:
     """Prints time and memory of steps and predictions beside those of the public ones."""
+    if processor:
+        torch.set_num_threads(1)
     cpu, config = torch.device("cpu"), settings("cityscapes-pdl-r50-baseline", crop, batch_size)
     config = replace(config, train=replace(config.train, schedule="constant", warmup_steps=0))
     with tempfile.TemporaryDirectory() as folder:
@@ -206,15 +211,17 @@ def public(crop: tuple[int, int], batch_size: int, runs: int) -> None:
     fast = FastModel(learner.model)
     works["prediction"] = [lambda: network(batch.images), lambda: fast.panoptic(fast(batch.images), [crop], [crop])]
     print(f"{torch.get_num_threads()} threads, {batch_size} × {crop[0]}×{crop[1]}; first losses differ by {far:.1e}")
-    print(f"{'':12} {'public ms':>10} {'ours':>8} {'ratio':>6} {'public MB':>10} {'ours':>8} {'ratio':>6}")
+    print(f"{'':12}", "".join(f"{'public ' + unit:>10} {'ours':>8} {'ratio':>6} " for unit in ("ms", "MB", "live MB")))
     for name, pair in works.items():
         if name == "prediction":
             network.eval()
         with torch.set_grad_enabled(name != "prediction"):
-            times = milliseconds(cpu, runs, *pair)
+            times = milliseconds(cpu, runs, *pair, processor=processor)
             held = [megabytes(cpu, work) for work in pair]
-        rows = f"{times[0]:10.0f} {times[1]:8.0f} {times[0] / times[1]:6.2f} {held[0]:10.0f} {held[1]:8.0f}"
-        print(f"{name:12} {rows} {held[1] / max(held[0], 1e-9):6.2f}", flush=True)
+            live = [live_megabytes(work) for work in pair]
+        rows = [times, held, live]
+        cells = (f"{theirs:10.0f} {ours:8.0f} {ours / max(theirs, 1e-9):6.2f} " for theirs, ours in rows[1:])
+        print(f"{name:12} {times[0]:10.0f} {times[1]:8.0f} {times[0] / times[1]:6.2f} ", *cells, sep="", flush=True)
 
 
 def parts(config: Config, batch: TrainingBatch, device: torch.device, runs: int) -> None:

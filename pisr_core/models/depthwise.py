@@ -79,9 +79,11 @@ class _Dilated(torch.autograd.Function):
 def _shifted_sum(maps: Tensor, weight: Tensor, dilation: int) -> Tensor:
     # Neighbours in memory are channels, of the maps and so of the weights.
     weights = weight[:, 0].permute(1, 2, 0).contiguous()[..., None, None]
-    result = torch.zeros_like(maps)
+    middle = weight.shape[2] // 2, weight.shape[3] // 2
+    result = maps * weights[middle]
     for row, column, target, source in _taps(weight, maps, dilation):
-        result[..., *target].addcmul_(maps[..., *source], weights[row, column])
+        if (row, column) != middle:
+            result[..., *target].addcmul_(maps[..., *source], weights[row, column])
     return result
 
 

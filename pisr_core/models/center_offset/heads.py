@@ -19,7 +19,8 @@ class CenterOffsetHeads(nn.Module):
 
     Args:
         num_classes: n.
-        shares: the channels of F that the semantic head reads, and those that the instance heads read.
+        widths: channels of F that the semantic head reads, and those after them that the instance heads read; or of
+            all F, which both read.
         head_channels: widths before the semantic predictor and before those of centres and offsets.
         separable: 5×5 depthwise-separable convolutions in place of pairs of 3×3.
         instances: predict M and O; else those of an earlier stage are kept.
@@ -28,14 +29,14 @@ class CenterOffsetHeads(nn.Module):
     def __init__(
         self,
         num_classes: int,
-        shares: tuple[slice, slice],
+        widths: tuple[int, ...],
         head_channels: tuple[int, int],
         separable: bool,
         instances: bool = True,
     ) -> None:
         super().__init__()
-        self.shares = shares
-        semantic, instance = (share.stop - share.start for share in shares)
+        self.widths = widths
+        semantic, instance = widths[0], widths[-1]
         semantic_head, instance_head = head_channels
         self.semantic = _head(semantic, semantic_head, num_classes, separable)
         self.instances = instances
@@ -54,12 +55,12 @@ class CenterOffsetHeads(nn.Module):
             features: F, or F_pan.
             earlier: the stage before; it is read by heads without `instances` only.
         """
-        share, instance_share = self.shares
-        semantic = SemanticPrediction.from_logits(self.semantic(features[:, share]))
+        # A part that lies between others is copied here, or each convolution that reads it would.
+        parts = [part.clone() for part in features.split(self.widths, dim=1)] if len(self.widths) > 1 else [features]
+        semantic = SemanticPrediction.from_logits(self.semantic(parts[0]))
         if earlier is not None and not self.instances:
             return replace(earlier, semantic=semantic)
-        instance = features[:, instance_share]
-        return CenterOffsetPrediction(semantic, self.center(instance), self.offset(instance))
+        return CenterOffsetPrediction(semantic, self.center(parts[-1]), self.offset(parts[-1]))
 
     def class_axes(self, classes: Sequence[str]) -> ClassAxes:
         """The semantic predictor's."""

@@ -63,7 +63,8 @@ def center_offset_losses(
     stride = size[0] // prediction.offset.shape[-2]
 
     def upsample(maps: Tensor) -> Tensor:
-        return F.interpolate(maps.float(), size=size, mode="bilinear", align_corners=False)
+        # Of few cells, not of many pixels, a copy is made whose classes are maps, as the losses read them.
+        return F.interpolate(maps.float().contiguous(), size=size, mode="bilinear", align_corners=False)
 
     semantic = hard_pixel_cross_entropy(
         upsample(prediction.semantic.logits),

@@ -39,7 +39,7 @@ class PanopticDeepLab(CenterOffsetModel):
         heads = partial(
             CenterOffsetHeads,
             num_classes=n,
-            shares=(slice(0, semantic.channels), slice(semantic.channels, semantic.channels + instance.channels)),
+            widths=(semantic.channels, instance.channels),
             head_channels=(semantic.head_channels, instance.head_channels),
             separable=deeplab.depthwise_separable,
         )

@@ -38,7 +38,7 @@ class UPerNet(CenterOffsetModel):
         heads = partial(
             CenterOffsetHeads,
             num_classes=n,
-            shares=(slice(0, upernet.channels), slice(0, upernet.channels)),
+            widths=(upernet.channels,),
             head_channels=(upernet.semantic_head_channels, upernet.instance_head_channels),
             separable=upernet.depthwise_separable,
         )

@@ -79,7 +79,9 @@ class ASPP(nn.Module):
             _sliding_means(length, side, features)
             for length, side in zip(features.shape[2:], self.pool_window, strict=True)
         )
-        return rows @ features @ columns.transpose(0, 1)
+        # Channels are neighbours in memory: they stay last, and nothing is copied.
+        means = columns @ features.permute(0, 2, 3, 1)
+        return (rows @ means.flatten(2)).unflatten(2, means.shape[2:]).permute(0, 3, 1, 2)
 
 
 def _sliding_means(length: int, window: int, like: Tensor) -> Float[Tensor, "places length"]:
