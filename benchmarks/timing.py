@@ -48,8 +48,8 @@ def live_megabytes(work: Callable[[], object]) -> float:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as seen:
         work()
     held = most = 0
-    events = (event for event in seen.events() if event.name == "[memory]")
-    for event in sorted(events, key=lambda event: event.time_range.start):
-        held += event.cpu_memory_usage
+    events = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
         most = max(most, held)
     return most / 1e6
