@@ -47,7 +47,7 @@ class PISRUniversalSegmentation(nn.Module):
         model: the same as one of our models.
 
     Raises:
-        ConfigError: `relation.name` is `none`, or the network's class is not supported.
+        ConfigError: `relation.name` is `none`, or the network's class is not supported, or not with a relation.
     """
 
     def __init__(self, base: PreTrainedModel, relation: RelationConfig = DEFAULTS, gamma: float = 0.5) -> None:
@@ -68,6 +68,7 @@ class PISRUniversalSegmentation(nn.Module):
             loss=LossConfig(gamma=gamma),
         )
         classes = [Category(index, label, isthing=True) for index, label in sorted(labels.items())]
+        universal[name].check_config(config)
         self.model = universal[name](config, classes, base)
 
     def forward(

@@ -74,8 +74,9 @@ class TransformersConfig:
     overlap_threshold: float = 0.8
     """A query that keeps less than this share of its mask is left out too."""
     enlarge: str = "logits"
-    """What of the masks is brought to the image's size: `logits`, as the networks' authors do, or `probabilities`, as
-    `transformers` does for Mask2Former and MaskFormer."""
+    """What of the masks is brought to the image's size: `logits`, over the size that the network sees, as the networks'
+    authors do; `direct`, the logits at once, as `transformers` does for VidEoMT; or `probabilities`, as it does for
+    Mask2Former and MaskFormer."""
     mask_grid: tuple[int, ...] = ()
     """(height, width) that the masks have in between, with `probabilities`; empty for none."""
     annealing: tuple[tuple[float, float], ...] = ()
@@ -86,7 +87,7 @@ class TransformersConfig:
     which is how a trained EoMT is used."""
 
     def __post_init__(self) -> None:
-        check_choice("transformers.enlarge", self.enlarge, ("logits", "probabilities"))
+        check_choice("transformers.enlarge", self.enlarge, ("logits", "direct", "probabilities"))
         check(min(self.pixel_std) > 0, "transformers.pixel_std", self.pixel_std, "above 0")
         check_counts(self, "transformers", ("mask_grid",))
         check(len(self.mask_grid) in (0, 2), "transformers.mask_grid", self.mask_grid, "[] or [height, width]")

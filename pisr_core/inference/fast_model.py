@@ -68,23 +68,23 @@ class FastModel(WrappedModel):
         graphs = graphs and device.type == "cuda" and self.network.fixed_shapes
         self._run = GraphedForward(self._plain_forward) if graphs else self._plain_forward
 
-    def forward(self, images: Shaped[Tensor, "b 3 H W"]) -> Any:
-        """The model's output for RGB images with values in 0–255."""
-        images = images.contiguous(memory_format=torch.channels_last)
+    def forward(self, images: Shaped[Tensor, "b 3 H W"], *memory: Tensor) -> Any:
+        """The model's output for RGB images with values in 0–255, and for what a film's next frame begins with."""
+        inputs = (images.contiguous(memory_format=torch.channels_last), *memory)
         if self.dtype is not None and not self._weights_cast:
             self._weights_cast = True
             with nullcontext() if self._compilation is None else torch.compiler.set_stance("force_eager"):
-                cast_weights(self.model, self.dtype, lambda: self._autocast(images.clone()))
-        return self._run(images)
+                cast_weights(self.model, self.dtype, lambda: self._autocast(*map(torch.clone, inputs)))
+        return self._run(*inputs)
 
-    def _plain_forward(self, images: Shaped[Tensor, "b 3 H W"]) -> Any:
+    def _plain_forward(self, *inputs: Tensor) -> Any:
         if self._compilation is None:
-            return self._autocast(images)
-        return self._compilation.run(lambda: self._autocast(images))
+            return self._autocast(*inputs)
+        return self._compilation.run(lambda: self._autocast(*inputs))
 
-    def _autocast(self, images: Shaped[Tensor, "b 3 H W"]) -> Any:
-        with torch.autocast(images.device.type, dtype=self.dtype, enabled=self.dtype is not None):
-            return self.model(images)
+    def _autocast(self, *inputs: Tensor) -> Any:
+        with torch.autocast(inputs[0].device.type, dtype=self.dtype, enabled=self.dtype is not None):
+            return self.model(*inputs)
 
 
 def check_precision(precision: str) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Shaped
 from torch import Tensor
 
 log = logging.getLogger(__name__)
@@ -20,7 +19,7 @@ EAGER_CALLS = 2
 MOST_GRAPHS = 4
 """Sizes that are recorded; each holds the memory of a forward pass."""
 
-_Key = tuple[torch.Size, torch.dtype]
+_Key = tuple[tuple[torch.Size, torch.dtype], ...]
 
 
 @dataclass
@@ -28,12 +27,12 @@ class Recording:
     """A forward pass that can be repeated.
 
     Attributes:
-        images: that it reads.
+        inputs: that it reads.
         output: that it writes.
         replay: does so.
     """
 
-    images: Tensor
+    inputs: tuple[Tensor, ...]
     output: Any
     replay: Callable[[], None]
 
@@ -44,15 +43,15 @@ class GraphedForward:
     Where that fails, it goes on as it was, and says so once.
 
     Args:
-        forward: from images on a GPU to tensors, in dataclasses, dicts and tuples; shapes follow from the images'
-            alone, and the host is never asked.
+        forward: from images on a GPU, and what else it reads, to tensors, in dataclasses, dicts and tuples; shapes
+            follow from the inputs' alone, and the host is never asked.
         record: makes a recording; by default with a CUDA graph.
     """
 
     def __init__(
         self,
-        forward: Callable[[Tensor], Any],
-        record: Callable[[Callable[[Tensor], Any], Tensor], Recording] | None = None,
+        forward: Callable[..., Any],
+        record: Callable[..., Recording] | None = None,
     ) -> None:
         self._forward = forward
         self._record = record or record_cuda_graph
@@ -60,47 +59,48 @@ class GraphedForward:
         self._recordings: dict[_Key, Recording] = {}
         self._works = True
 
-    def __call__(self, images: Shaped[Tensor, "b 3 H W"]) -> Any:
+    def __call__(self, *inputs: Tensor) -> Any:
         """What `forward` gives, in tensors of the caller's own."""
-        key = (images.shape, images.dtype)
-        recording = self._recordings.get(key) or self._new_recording(key, images)
+        key = tuple((each.shape, each.dtype) for each in inputs)
+        recording = self._recordings.get(key) or self._new_recording(key, inputs)
         if recording is None:
-            return self._forward(images)
-        recording.images.copy_(images)
+            return self._forward(*inputs)
+        for own, given in zip(recording.inputs, inputs, strict=True):
+            own.copy_(given)
         recording.replay()
         return map_tensors(recording.output, Tensor.clone)
 
-    def _new_recording(self, key: _Key, images: Tensor) -> Recording | None:
+    def _new_recording(self, key: _Key, inputs: tuple[Tensor, ...]) -> Recording | None:
         """`None` for a size that is not due, and where recording fails."""
         self._seen[key] += 1
         if not self._works or self._seen[key] <= EAGER_CALLS or len(self._recordings) == MOST_GRAPHS:
             return None
         try:
-            self._recordings[key] = self._record(self._forward, images)
+            self._recordings[key] = self._record(self._forward, *inputs)
         except RuntimeError as error:
             self._works = False
             log.warning("CUDA graphs do not work here (%s); going on without.", str(error).split("\n")[0])
         return self._recordings.get(key)
 
 
-def record_cuda_graph(forward: Callable[[Tensor], Any], images: Shaped[Tensor, "b 3 H W"]) -> Recording:
+def record_cuda_graph(forward: Callable[..., Any], *inputs: Tensor) -> Recording:
     """Records a forward pass on a GPU.
 
     Raises:
         RuntimeError: it cannot be recorded, or memory is short.
     """
     with torch.inference_mode(False):  # else it could not be written to outside that mode
-        images = images.clone()
-    with torch.cuda.device(images.device):
+        inputs = tuple(map(torch.clone, inputs))
+    with torch.cuda.device(inputs[0].device):
         graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):  # libraries get their workspaces on the stream that they are recorded on
-            forward(images)
+            forward(*inputs)
         torch.cuda.current_stream().wait_stream(side)
         # Other threads may use the GPU meanwhile: they page-lock the memory of the next images.
         with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
-            output = forward(images)
-    return Recording(images, output, graph.replay)
+            output = forward(*inputs)
+    return Recording(inputs, output, graph.replay)
 
 
 def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:

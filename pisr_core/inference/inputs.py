@@ -164,16 +164,28 @@ def prepare(
         return Prepared(item, None, str(error))
 
 
-def grouped(items: Iterable[Prepared], batch_size: int) -> Iterator[list[Prepared]]:
-    """Neighbours of one padded size, at most `batch_size` together; those without a batch by themselves."""
+def grouped(items: Iterable[Prepared], batch_size: int, frames_alone: bool = False) -> Iterator[list[Prepared]]:
+    """Neighbours of one padded size, at most `batch_size` together; those without a batch by themselves.
+
+    Args:
+        items: in their order.
+        batch_size: the most.
+        frames_alone: a film's frames are by themselves too.
+    """
     group: list[Prepared] = []
     for item in items:
-        if group and (len(group) == batch_size or _padded_size(item) != _padded_size(group[0])):
+        if group and (len(group) == batch_size or not _may_join(item, group[0], frames_alone)):
             yield group
             group = []
         group.append(item)
     if group:
         yield group
+
+
+def _may_join(item: Prepared, first: Prepared, frames_alone: bool) -> bool:
+    if frames_alone and (item.input.film or first.input.film):
+        return False
+    return _padded_size(item) == _padded_size(first)
 
 
 def _padded_size(item: Prepared) -> torch.Size | None:

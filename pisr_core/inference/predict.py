@@ -19,6 +19,7 @@ from pisr_core.data.pictures.value_range import with_value_range
 from pisr_core.data.pictures.video import VIDEO_SUFFIXES
 from pisr_core.errors import DataError
 from pisr_core.inference.files import Predicted, PredictedImage, PredictionWriter, with_films
+from pisr_core.inference.film_model import FilmModel
 from pisr_core.inference.inputs import Inputs, Prepared, grouped, joined, prepare
 from pisr_core.inference.large_images import WAITING_PIXELS, network_config, predicted_maps
 from pisr_core.inference.mode import inference
@@ -27,7 +28,7 @@ from pisr_core.inference.tracking import Tracker
 from pisr_core.models import PanopticModel
 from pisr_core.runtime.patience import LONGER, HangingError, in_time, worker_pool
 from pisr_core.runtime.pipeline import mapped_ahead, read_ahead
-from pisr_core.structures import Category, PanopticSegmentation, Sample
+from pisr_core.structures import PanopticSegmentation, Sample
 
 MOST_THREADS = 16
 
@@ -61,8 +62,8 @@ def predict(
     """Writes `out/panoptic.json`, `out/panoptic/*.png` (COCO's format, with scores) and `out/overlay/*.jpg`.
 
     Maps have the size of their image. Of a film `clip.mp4` each frame has its map, `clip_000001.png` and so on, and
-    the pictures become the film `overlay/clip.mp4`; segments keep id and colour from frame to frame (`Tracker`). Images
-    of equal names get a number. An unreadable image is skipped.
+    the pictures become the film `overlay/clip.mp4`; segments keep id and colour from frame to frame, by `Tracker`
+    unless the network sees to it (`FilmModel`). Images of equal names get a number. An unreadable image is skipped.
 
     Threads read images ahead of the network, and draw and write behind it; a few images wait at most, of huge ones
     one. These are scaled down for the network, for merging and for pictures (`large_images`).
@@ -73,7 +74,8 @@ def predict(
         out: the folder to write to, and nowhere else.
         device: where the model computes.
         progress: called with (done, total) after each image; a film's frames count when it is opened.
-        batch_size: most images at once; they are neighbours of one padded size.
+        batch_size: most images at once; they are neighbours of one padded size. A network that carries something from
+            frame to frame sees each by itself.
         max_side: longest side that the network sees, pixels; `None` for that of the model's config, with a limit.
         tiling: how images that are larger than a tile are cut, no films; `None` to see all as a whole.
 
@@ -104,7 +106,7 @@ def predict(
         waiting = (threads + batch_size, attrgetter("pixels"), WAITING_PIXELS)
         ahead = mapped_ahead(read, items, pool, *waiting, patience, LONGER, lambda item: str(item.source))
         seen = _panoptic_maps(model, ahead, device, batch_size, tiles)
-        maps = tally.readable(_tracked(seen, model.categories), writer)
+        maps = tally.readable(_tracked(seen, model), writer)
         written = mapped_ahead(writer.write_files, maps, pool, threads, Predicted.pixels, WAITING_PIXELS)
         with closing(with_films(written)) as images:
             for image in images:
@@ -157,15 +159,19 @@ def _panoptic_maps(
     tiles: TilePredictor | None,
 ) -> Iterator[tuple[Prepared, Map | None]]:
     """Each image with its map at its own size; without one where it could not be read."""
-    for group in grouped(images, batch_size):
+    carries = model.network.film_memory() is not None
+    film, seeing = None, model
+    for group in grouped(images, batch_size, frames_alone=carries):
+        if carries and group[0].input.film is not film:
+            film = group[0].input.film
+            seeing = model if film is None else FilmModel(model)
         batches = [item.batch for item in group if item.batch is not None]
         if not batches:
             yield from (_tiled_map(item, tiles) for item in group)
             continue
         batch = joined(batches)
-        yield from zip(
-            group, predicted_maps(model, batch.pin_memory() if device.type == "cuda" else batch, device), strict=True
-        )
+        maps = predicted_maps(seeing, batch.pin_memory() if device.type == "cuda" else batch, device)
+        yield from zip(group, maps, strict=True)
 
 
 def _tiled_map(item: Prepared, tiles: TilePredictor | None) -> tuple[Prepared, Map | None]:
@@ -180,14 +186,17 @@ def _tiled_map(item: Prepared, tiles: TilePredictor | None) -> tuple[Prepared, M
 
 
 def _tracked(
-    maps: Iterable[tuple[Prepared, Map | None]], categories: Sequence[Category]
+    maps: Iterable[tuple[Prepared, Map | None]], model: PanopticModel
 ) -> Iterator[tuple[Prepared, Map | None]]:
     """The same, with ids that stay from frame to frame of a film."""
-    film, tracker = None, Tracker(categories)
+    if model.network.film_memory() is not None:  # they do
+        yield from maps
+        return
+    film, tracker = None, Tracker(model.categories)
     for item, panoptic in maps:
         if isinstance(panoptic, PanopticSegmentation) and item.input.film is not None:
             if item.input.film is not film:
-                film, tracker = item.input.film, Tracker(categories)
+                film, tracker = item.input.film, Tracker(model.categories)
             panoptic = tracker.update(panoptic)
         yield item, panoptic
 

@@ -14,6 +14,7 @@ from pisr_core.models.queries.maskformer.model import MaskFormer
 from pisr_core.models.queries.universal.eomt import EoMT
 from pisr_core.models.queries.universal.hf_maskformer import HFMaskFormer
 from pisr_core.models.queries.universal.mask2former import Mask2Former
+from pisr_core.models.queries.universal.videomt import VidEoMT
 from pisr_core.structures import Category
 
 MODELS: dict[str, type[TwoStageModel]] = {
@@ -22,6 +23,7 @@ MODELS: dict[str, type[TwoStageModel]] = {
     "maskformer": MaskFormer,
     "mask2former": Mask2Former,
     "eomt": EoMT,
+    "videomt": VidEoMT,
     "hf_maskformer": HFMaskFormer,
     "upernet": UPerNet,
 }

@@ -131,6 +131,14 @@ class TwoStageModel(PanopticModel):
         """Itself."""
         return self
 
+    def film_memory(self) -> Float[Tensor, "1 q c"] | None:
+        """What the first frame of a film begins with, where a network carries something from frame to frame.
+
+        It is then called as `model(frame, memory)`, and `memory` of its output is for the next frame. A segment's id
+        lasts by itself: what is seen again keeps it. `None` where each frame is seen alone.
+        """
+        return None
+
     @property
     def stride(self) -> int:
         """Pixels of the padded images to a cell of F and of the predictions."""

@@ -32,7 +32,7 @@ class Recorder:
             output.doubled.copy_(2 * images)
             output.others["both"][0].copy_(images + 1)
 
-        return Recording(images, output, replay)
+        return Recording((images,), output, replay)
 
 
 def test_sizes_that_come_again_are_replayed_with_the_images_of_each_call():
@@ -44,6 +44,20 @@ def test_sizes_that_come_again_are_replayed_with_the_images_of_each_call():
     for value, output in outputs:  # none of them was overwritten by those that followed
         assert (output.doubled == 2 * value).all() and (output.others["both"][0] == value + 1).all()
         assert output.others["both"][1] is None
+
+
+def test_each_input_of_a_replay_is_that_of_its_call():
+    def add(images, memory):
+        return images + memory
+
+    def record(forward, *inputs):
+        inputs = tuple(map(torch.clone, inputs))
+        output = forward(*inputs)
+        return Recording(inputs, output, lambda: output.copy_(forward(*inputs)))
+
+    graphed = GraphedForward(add, record)
+    for value in range(EAGER_CALLS + 3):
+        assert graphed(torch.full((1, 3, 4, 4), value), torch.tensor(10 * value)).eq(11 * value).all()
 
 
 def test_only_so_many_sizes_are_recorded():

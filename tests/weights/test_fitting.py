@@ -95,7 +95,7 @@ SMALL = {
 }
 
 
-OF_TRANSFORMERS = {"mask2former", "eomt", "hf_maskformer"}
+OF_TRANSFORMERS = {"mask2former", "eomt", "videomt", "hf_maskformer"}
 """They share their heads, see below."""
 
 

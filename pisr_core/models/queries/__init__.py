@@ -1,4 +1,4 @@
-"""Instances as the masks of queries: MaskFormer, Mask2Former, EoMT.
+"""Instances as the masks of queries: MaskFormer, Mask2Former, EoMT, VidEoMT.
 
 Training: an annotation becomes a class and a mask of each segment (`targets.py`), which queries are matched to and held
 against: by ours (`maskformer/matching.py`, `losses.py`), or by the network's own criterion (`universal/model.py`).

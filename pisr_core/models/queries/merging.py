@@ -42,12 +42,15 @@ class MergingRule:
             to the query that comes nearest to it (MaskFormer).
         weighted_masks: a query's own mask is where P(class) · P(in the mask) reaches 0.5 (`transformers`); else where
             P(in the mask) does.
+        first_thing_id: of ids that last through a film: the first query's thing has it, the next query's the next one,
+            and stuff has 1 + its class. `None`: the segments are counted.
     """
 
     object_mask_threshold: float
     overlap_threshold: float
     own_pixels: bool = False
     weighted_masks: bool = False
+    first_thing_id: int | None = None
 
 
 def merge_masks(
@@ -76,8 +79,8 @@ def _owners(
     """What the host makes segments of, from P(in the mask) that comes some rows at a time, from top to bottom.
 
     Returns:
-        The query that each pixel shows, or their number for none; and of each query its class, its score, whether it
-        is confident, and the pixels that it wins, that show it, and that its own mask has.
+        The query that each pixel shows, or their number for none; and of each query its place among all, its class,
+        its score, whether it is confident, and the pixels that it wins, that show it, and that its own mask has.
     """
     scores, classes = class_logits.softmax(dim=1).max(dim=1)
     confident = (classes != class_logits.shape[1] - 1) & (scores > rule.object_mask_threshold)
@@ -102,11 +105,12 @@ def _owners(
     seen = torch.cat(shown)
     kept = segment_areas(seen, q + 1)[:q]
     won = segment_areas(torch.cat(owners), q) if q and rule.own_pixels else kept
-    return seen, classes, scores, confident, won, kept, whole
+    return seen, queries, classes, scores, confident, won, kept, whole
 
 
 def _merged(
     seen: Int[Tensor, "H W"],
+    queries: Int[Tensor, " q"],
     classes: Int[Tensor, " q"],
     scores: Float[Tensor, " q"],
     confident: Bool[Tensor, " q"],
@@ -121,32 +125,41 @@ def _merged(
     # In double precision, for a query that keeps exactly the share stays.
     stays = confident & (kept > 0) & (whole > 0) & (won.double() / whole >= rule.overlap_threshold)
     ids, segments = _segments(
-        classes.where(stays, DROPPED).tolist(), kept.tolist(), scores.tolist(), frozenset(thing_ids)
+        queries.tolist(),
+        classes.where(stays, DROPPED).tolist(),
+        kept.tolist(),
+        scores.tolist(),
+        frozenset(thing_ids),
+        rule.first_thing_id,
     )
     return PanopticSegmentation(np.array([*ids, VOID_ID], dtype=np.int32)[seen.numpy()], segments)
 
 
 def _segments(
-    classes: list[int], areas: list[int], scores: list[float], thing_ids: frozenset[int]
+    queries: list[int],
+    classes: list[int],
+    areas: list[int],
+    scores: list[float],
+    thing_ids: frozenset[int],
+    first_thing_id: int | None,
 ) -> tuple[list[int], tuple[Segment, ...]]:
     """The segment id of each query, and the segments; queries of one stuff class share theirs."""
     ids: list[int] = []
-    segments: list[Segment] = []
+    segments: dict[int, Segment] = {}
     stuff: dict[int, int] = {}
-    for category, area, score in zip(classes, areas, scores, strict=True):
+    for query, category, area, score in zip(queries, classes, areas, scores, strict=True):
         if category == DROPPED:
             ids.append(VOID_ID)
             continue
-        own = stuff.get(category, len(segments) + 1)
+        thing, next_id = category in thing_ids, len(segments) + 1
+        if first_thing_id is None:
+            own = next_id if thing else stuff.setdefault(category, next_id)
+        else:
+            own = first_thing_id + query if thing else 1 + category
         ids.append(own)
-        if own <= len(segments):
-            first = segments[own - 1]
-            segments[own - 1] = replace(first, area=first.area + area, score=max(first.score, score))
-            continue
-        segments.append(Segment(own, category, area, score=score))
-        if category not in thing_ids:
-            stuff[category] = own
-    return ids, tuple(segments)
+        first = segments.get(own, Segment(own, category, 0, score=score))
+        segments[own] = replace(first, area=first.area + area, score=max(first.score, score))
+    return ids, tuple(segments.values())
 
 
 def mask_panoptic(

@@ -33,7 +33,7 @@ from pisr_core.errors import CheckpointError
 Progress = Callable[[int, int], None]
 """Called with the bytes that are there and the bytes in all (0 where the server does not say)."""
 
-CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
+CONFIG, PROCESSOR, VIDEO_PROCESSOR = "config.json", "preprocessor_config.json", "video_preprocessor_config.json"
 SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
 
 OUR_KIND = "pisr"
@@ -118,14 +118,15 @@ def needed_files(name: HubName, files: Iterable[str]) -> list[str]:
         CheckpointError: none of them are weights that can be read.
     """
     names = set(files)
+    small = sorted(names & {CONFIG, PROCESSOR, VIDEO_PROCESSOR})
     for weights in (SAFETENSORS, PICKLED):
         stem, _, kind = weights.partition(".")
         parts = sorted(file for file in names if re.fullmatch(rf"{stem}-\d+-of-\d+\.{kind}", file))
         index = f"{weights}.index.json"
         if weights in names:
-            return [*sorted(names & {CONFIG, PROCESSOR}), weights]
+            return [*small, weights]
         if parts and index in names:
-            return [*sorted(names & {CONFIG, PROCESSOR}), index, *parts]
+            return [*small, index, *parts]
     shown = ", ".join(sorted(names)[:5]) or "nothing"
     raise CheckpointError(
         f"{name}: {name.page} has neither {SAFETENSORS} nor {PICKLED} (it has {shown}). Name a model with weights of "

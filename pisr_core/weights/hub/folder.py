@@ -1,4 +1,4 @@
-"""Networks of `transformers` in the hub's layout: `config.json`, weights, `preprocessor_config.json`."""
+"""Networks of `transformers` in the hub's layout: `config.json`, weights, and how their images are made."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from typing import Any
 import torch
 
 from pisr_core.config import BackboneConfig, Config, DataConfig, RelationConfig
-from pisr_core.errors import CheckpointError
+from pisr_core.errors import CheckpointError, ConfigError
 from pisr_core.models import MODELS
+from pisr_core.models.queries.universal.eomt import EoMT
 from pisr_core.models.queries.universal.model import UniversalSegmentation, quiet
 from pisr_core.structures import Category
 from pisr_core.weights.files.checkpoint import Checkpoint
 from pisr_core.weights.files.damage import first_line
 from pisr_core.weights.fitting import shape_text
-from pisr_core.weights.hub.fetching import OUR_KIND
+from pisr_core.weights.hub.fetching import OUR_KIND, PROCESSOR, VIDEO_PROCESSOR
 from pisr_core.weights.hub.labels import categories_of_labels
 from pisr_core.weights.public.eomt import read_eomt_folder
 
@@ -36,8 +37,12 @@ POST_PROCESSING: dict[str, dict[str, Any]] = {
     "maskformer": {"object_mask_threshold": 0.5, "enlarge": "probabilities"},
     "eomt": {},
     "eomt_dinov3": {},
+    "videomt": {"enlarge": "direct"},
 }
 """What `post_process_panoptic_segmentation` of each `model_type` does unasked."""
+
+FRAMES = "pixel_values_videos"
+"""The input's name of a network for films."""
 
 BILINEAR = 2
 """Pillow's number."""
@@ -47,7 +52,7 @@ def check_kind(config: Path) -> None:
     """Looks at a `config.json` whose weights are not here yet.
 
     Raises:
-        CheckpointError: it is damaged, or it names a kind of network that is neither supported nor ours.
+        CheckpointError: it is damaged, or it names a kind of network that is neither supported here nor ours.
     """
     if _json(config).get("model_type") not in (None, OUR_KIND):
         supported_kind(config)
@@ -57,11 +62,15 @@ def supported_kind(config: Path) -> str:
     """The kind of network of `transformers` that a `config.json` describes.
 
     Raises:
-        CheckpointError: it is damaged, or the kind is not supported.
+        CheckpointError: it is damaged, or the kind is not supported, here or by the `transformers` that is installed.
     """
     kind = _json(config).get("model_type")
     if kind not in ARCHITECTURES:
         raise CheckpointError(f"{config}: describes a {kind!r}; supported are {', '.join(ARCHITECTURES)}.")
+    try:
+        ARCHITECTURES[kind][1].network_class(kind)
+    except ConfigError as error:
+        raise CheckpointError(f"{config}: {error}") from None
     return str(kind)
 
 
@@ -73,8 +82,8 @@ def read_hub_folder(
     Nothing that the folder holds is executed.
 
     Args:
-        folder: `config.json`, `model.safetensors` or `pytorch_model.bin`, and `preprocessor_config.json`; or a
-            `pytorch_model.bin` of EoMT's authors alone.
+        folder: `config.json`, `model.safetensors` or `pytorch_model.bin`, and `preprocessor_config.json`, of a network
+            for films `video_preprocessor_config.json`; or a `pytorch_model.bin` of EoMT's authors alone.
         categories: the classes, in the order of the network's outputs; else those that the folder's labels name.
         base: for EoMT's authors' files on DINOv3: the folder with the weights that the file holds the difference to.
         to_predict: what is a thing must be known; else the names of the classes suffice.
@@ -91,8 +100,8 @@ def read_hub_folder(
         return read_eomt_folder(folder, categories, base, to_predict)
     kind = supported_kind(folder / "config.json")
     architecture, model_class = ARCHITECTURES[kind]
-    network = _load(folder, model_class.kinds[kind])
-    processor = _processor(folder)
+    network = _load(folder, model_class.network_class(kind))
+    processor = _processor(folder, network.main_input_name)
     mean, std = _statistics(processor)
     transformers = replace(model_class.settings_of(network), pixel_mean=mean, pixel_std=std, **POST_PROCESSING[kind])
     config = Config(
@@ -102,9 +111,9 @@ def read_hub_folder(
         backbone=BackboneConfig(kind, pretrained=False, output_stride=32, multi_grid=()),
         transformers=transformers,
         relation=RelationConfig(name="none"),
-        data=_data(folder, processor, pads=architecture == "eomt"),
+        data=_data(folder, processor, pads=issubclass(model_class, EoMT)),
     )
-    if architecture == "eomt":
+    if issubclass(model_class, EoMT):
         side = int(network.config.image_size)
         config = replace(config, data=replace(config.data, crop=(side, side)))
     return Checkpoint(
@@ -125,15 +134,13 @@ def _json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _load(folder: Path, class_name: str) -> Any:
+def _load(folder: Path, network_class: Any) -> Any:
     """The network with its weights; every tensor must be there and fit."""
-    import transformers
-
     if not any((folder / name).is_file() for name in _WEIGHTS):
         raise CheckpointError(f"{folder}: has no weights. It needs one of {', '.join(_WEIGHTS)}.")
     try:
         with quiet():
-            network, found = getattr(transformers, class_name).from_pretrained(
+            network, found = network_class.from_pretrained(
                 folder,
                 local_files_only=True,
                 output_loading_info=True,
@@ -185,19 +192,24 @@ _DERIVED = frozenset({"criterion.empty_weight", "attn_mask_probs"})
 """Buffers that older files lack, or newer ones leave out."""
 
 
-def _processor(folder: Path) -> Any:
+def _processor(folder: Path, network_input: str) -> Any:
+    """What makes the images, or the frames, of a network that calls its input so."""
     import transformers
 
-    if not any((folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json")):
+    kind, name = "image", PROCESSOR
+    if network_input == FRAMES:
+        kind, name = "video", VIDEO_PROCESSOR
+    if not any((folder / each).is_file() for each in (name, "processor_config.json")):
         raise CheckpointError(
-            f"{folder}: has no preprocessor_config.json, which says how the network takes its images. Save the image "
-            "processor beside it."
+            f"{folder}: has no {name}, which says how the network takes its images. Save the {kind} processor beside "
+            "it."
         )
+    reader = transformers.AutoVideoProcessor if kind == "video" else transformers.AutoImageProcessor
     try:
-        return transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+        return reader.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # as in `_load`
         raise CheckpointError(
-            f"{folder}: transformers cannot read its image processor ({type(error).__name__}: {first_line(error)}). "
+            f"{folder}: transformers cannot read its {kind} processor ({type(error).__name__}: {first_line(error)}). "
             "Download it again."
         ) from error
 

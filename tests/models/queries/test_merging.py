@@ -48,6 +48,14 @@ def test_things_stay_apart_and_stuff_is_joined():
     assert result.segments[0].score == pytest.approx(1 / (1 + 2 * np.exp(-10)))
 
 
+def test_ids_that_last_are_those_of_queries_and_of_stuff_classes():
+    rule = MergingRule(0.7, 0.8, first_thing_id=3)
+    masks = columns((0, 2), (2, 5), (5, 6), (0, 10), (6, 10))
+    result = merge_masks(logits([SKY, CAR, SKY, NOTHING, CAR]), masks, (CAR,), rule)
+    assert result.ids[0].tolist() == [2, 2, 4, 4, 4, 2, 7, 7, 7, 7]
+    assert [(s.id, s.category, s.area) for s in result.segments] == [(2, SKY, 12), (4, CAR, 12), (7, CAR, 16)]
+
+
 def test_queries_that_are_unsure_empty_or_hidden_give_nothing():
     # The second car is sure of columns 0–9 but wins only 6–9; the third claims no pixel; nothing and a doubtful car.
     class_logits = torch.cat(

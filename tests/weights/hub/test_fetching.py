@@ -5,6 +5,7 @@ from fake_hub import TOKEN, point_to
 from huggingface_hub import constants
 
 from pisr_core.errors import CheckpointError
+from pisr_core.models.queries.universal.videomt import VidEoMT
 from pisr_core.weights.hub.fetching import HubName, fetch_model, needed_files, parse_hub_name
 from pisr_core.weights.hub.folder import check_kind
 
@@ -47,6 +48,14 @@ def test_fetches_what_is_needed_once_and_reports_progress(hub):
 def test_a_network_that_is_not_supported_is_refused_before_its_weights_are_fetched(hub):
     hub.add("a/b", FILES | {"config.json": b'{"model_type": "oneformer"}'})
     with pytest.raises(CheckpointError, match="config.json: describes a 'oneformer'; supported are"):
+        fetch_model(HubName("a/b"), ignore, check_kind)
+    assert downloads(hub) == ["config.json"]
+
+
+def test_a_network_that_the_installed_transformers_lacks_is_refused_before_its_weights_are_fetched(hub, monkeypatch):
+    monkeypatch.setattr(VidEoMT, "kinds", {"videomt": "NotThereYet"})
+    hub.add("a/b", FILES | {"config.json": b'{"model_type": "videomt"}'})
+    with pytest.raises(CheckpointError, match=r"config.json: transformers [\d.]+ has no NotThereYet: .* 5.4 or newer"):
         fetch_model(HubName("a/b"), ignore, check_kind)
     assert downloads(hub) == ["config.json"]
 
@@ -120,5 +129,7 @@ def test_which_files_are_needed():
     parts = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
     sharded = ["config.json", "model.safetensors.index.json", *parts]
     assert needed_files(name, [*sharded, "pytorch_model.bin"]) == sharded
+    film = ["config.json", "video_preprocessor_config.json", "model.safetensors"]
+    assert needed_files(name, sorted(film)) == film
     with pytest.raises(CheckpointError, match="a/b has neither model.safetensors nor pytorch_model.bin"):
         needed_files(name, ["tf_model.h5"])

@@ -48,7 +48,7 @@ class QueryViT(nn.Module):
         self.blocks = int(network.config.num_blocks)
 
     def forward(
-        self, pixels: Float[Tensor, "b 3 H W"], queries: Float[Tensor, "q c"], masking: Masking
+        self, pixels: Float[Tensor, "b 3 H W"], queries: Float[Tensor, "*b q c"], masking: Masking
     ) -> Float[Tensor, "b t c"]:
         """The tokens of queries, class, registers and patches after the last block, in this order."""
         tokens = self.embeddings(pixels)
@@ -160,6 +160,14 @@ class EoMT(UniversalSegmentation):
         Raises:
             ConfigError: images of another size than the network's.
         """
+        tokens, earlier = self.encode(images, self.query.weight)
+        features, queries, prediction = self.predict(tokens)
+        return features, queries[None], (*earlier, prediction)
+
+    def encode(
+        self, images: Shaped[Tensor, "b 3 H W"], queries: Float[Tensor, "*b q c"]
+    ) -> tuple[Float[Tensor, "b t c"], list[MaskPrediction]]:
+        """The last block's tokens (see `QueryViT`), and what the initial heads say before each of the last blocks."""
         size = self.image_size
         if images.shape[2:] != (size, size):
             raise ConfigError(
@@ -173,12 +181,10 @@ class EoMT(UniversalSegmentation):
             probability = self._masking_probability(block)
             if probability is None and not self.backbone.training:
                 return None
-            earlier.append(self._predict(tokens)[2])
+            earlier.append(self.predict(tokens)[2])
             return None if probability is None else self._within_masks(earlier[-1], tokens, probability)
 
-        tokens = self.backbone(self.normalize(images), self.query.weight, masking)
-        features, queries, prediction = self._predict(tokens)
-        return features, queries[None], (*earlier, prediction)
+        return self.backbone(self.normalize(images), queries, masking), earlier
 
     def _masking_probability(self, block: int) -> Float[Tensor, ""] | float | None:
         """That a query's attention is masked in a block; `None` where it never is."""
@@ -187,10 +193,10 @@ class EoMT(UniversalSegmentation):
         given = self.config.transformers.masked_attention
         return (given[block] or None) if given else None
 
-    def _predict(
+    def predict(
         self, tokens: Float[Tensor, "b t c"]
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b q c"], MaskPrediction]:
-        """F, the queries, and what the initial heads make of them."""
+        """F, the queries, and what the initial heads make of them, from the last block's tokens."""
         tokens = self.backbone.layernorm(tokens)
         queries, patches = tokens[:, : len(self.query.weight)], tokens[:, -(self.grid**2) :]
         features = self.upscale(patches.transpose(1, 2).reshape(len(patches), -1, self.grid, self.grid))

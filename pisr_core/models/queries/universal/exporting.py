@@ -36,7 +36,7 @@ class UniversalNetwork(MaskNetwork):
     def full_masks(self, mask_logits: Float[Tensor, "b q h w"]) -> Float[Tensor, "b q H W"]:
         """P(in the mask) at the images' size: enlarged before the sigmoid, or after it."""
         settings = self.model.config.transformers
-        if settings.enlarge == "logits":
+        if settings.enlarge != "probabilities":
             return super().full_masks(mask_logits)
         size = [side * self.model.stride for side in mask_logits.shape[2:]]
         masks = at_grid(mask_logits, settings.mask_grid).sigmoid()

@@ -90,11 +90,13 @@ class UniversalSegmentation(QueryModel):
         kinds: the network's class by the `model_type` of its settings, the first where they say none.
         prefixes: what the names of its tensors begin with in `transformers`, and here.
         own_pixels: see `MergingRule`, where masks are enlarged as the network's authors do.
+        since: the version of `transformers` from which on it has the network.
     """
 
     kinds: ClassVar[Mapping[str, str]]
     prefixes: ClassVar[Mapping[str, str]]
     own_pixels: ClassVar[bool] = True
+    since: ClassVar[str] = "5.1"
 
     backbone: nn.Module
     initial_heads: QueryHeads
@@ -123,15 +125,13 @@ class UniversalSegmentation(QueryModel):
         """The network of `transformers` with random weights; nothing is downloaded, no code of others is executed.
 
         Raises:
-            ConfigError: settings that its class does not take.
+            ConfigError: settings that its class does not take, or a version that lacks it.
         """
-        import transformers  # takes seconds, which other architectures need not wait for
-
         settings = network_settings(config.transformers.network)
         kind = settings.pop("model_type", next(iter(cls.kinds)))
         choices = f"{config.architecture} has {', '.join(cls.kinds)}"
         check(kind in cls.kinds, "transformers.network.model_type", kind, choices)
-        network_class = getattr(transformers, cls.kinds[kind])
+        network_class = cls.network_class(kind)
         known = _known_settings(network_class)
         for key in settings.keys() - known:
             close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
@@ -147,6 +147,23 @@ class UniversalSegmentation(QueryModel):
             raise ConfigError(f"transformers.network: {type(error).__name__}: {reason}.") from error
         # A parameter of Mask2Former is made in a way that does not look at the default device.
         return network.to(torch.empty(0).device)
+
+    @classmethod
+    def network_class(cls, kind: str) -> Any:
+        """The network's class, by the `model_type` of its settings.
+
+        Raises:
+            ConfigError: the version of `transformers` that is installed lacks it.
+        """
+        import transformers  # takes seconds, which other architectures need not wait for
+
+        name = cls.kinds[kind]
+        if not hasattr(transformers, name):
+            raise ConfigError(
+                f"transformers {transformers.__version__} has no {name}: it needs version {cls.since} or newer. "
+                f"pip install --upgrade 'transformers>={cls.since}'"
+            )
+        return getattr(transformers, name)
 
     @classmethod
     def settings_of(cls, network: Any) -> TransformersConfig:
@@ -209,11 +226,14 @@ class UniversalSegmentation(QueryModel):
         self, mask_logits: Float[Tensor, "q h w"], input_size: tuple[int, int], output_size: tuple[int, int]
     ) -> Iterable[Float[Tensor, "q rows W"]]:
         """P(in the mask) at the output's size, some rows at a time."""
-        if self.config.transformers.enlarge == "logits":
+        settings = self.config.transformers
+        if settings.enlarge == "logits":
             return super().mask_bands(mask_logits, input_size, output_size)
         rows, columns = (-(-side // self.stride) for side in input_size)
-        mask_logits, grid = mask_logits[:, :rows, :columns], self.config.transformers.mask_grid
-        return resized_bands(at_grid(mask_logits[None], grid)[0].sigmoid(), output_size)
+        mask_logits = mask_logits[:, :rows, :columns]
+        if settings.enlarge == "direct":
+            return (band.sigmoid() for band in resized_bands(mask_logits, output_size))
+        return resized_bands(at_grid(mask_logits[None], settings.mask_grid)[0].sigmoid(), output_size)
 
     def stage_losses(self, predictions: Sequence[MaskPrediction], targets: MaskTargets) -> list[Losses]:
         """The network's own losses of each prediction: its matcher, its sampled points, its weights; in float32."""
