@@ -220,7 +220,10 @@ def _meta_body(name: str, options: tuple[tuple[str, Any], ...]) -> tuple[dict[st
 
 
 def _measured(name: str, options: tuple[tuple[str, Any], ...], divisor: int) -> Network | None:
-    """What maps the network gives of an image of 6×10 times the divisor; `None` where it refuses it."""
+    """What maps the network gives of an image of 11×13 times the divisor; `None` where it refuses it.
+
+    No side of a window has these factors: a smaller divisor than it needs would else pass.
+    """
     built = _meta_body(name, options)
     if built is None:
         return None
@@ -229,7 +232,7 @@ def _measured(name: str, options: tuple[tuple[str, Any], ...], divisor: int) -> 
     scale = PATCH_14 if any(entry["reduction"] % 7 == 0 for entry in expected) else 1.0
     if not all(math.log2(entry["reduction"] / scale).is_integer() for entry in expected):
         return None
-    size = (6 * divisor, 10 * divisor)
+    size = (11 * divisor, 13 * divisor)
     try:
         with torch.no_grad():
             maps = body(torch.empty(1, 3, *(int(scale * side) for side in size), device="meta"))

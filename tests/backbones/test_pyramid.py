@@ -21,7 +21,7 @@ def test_maps_with_channels_last_are_turned():
 
 
 def test_images_are_padded_to_whole_windows_with_the_mean_and_the_padding_is_cut_off():
-    backbone = build("test_maxvit")
+    backbone = build("maxvit_rmlp_pico_rw_256")
     divisor, images = backbone.divisor, torch.randn(1, 3, 64, 96)
     assert divisor > 32
     padded = F.pad(images, (0, -96 % divisor, 0, -64 % divisor))
