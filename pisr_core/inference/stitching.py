@@ -19,6 +19,10 @@ LEVEL = 1
 """Of the compression: maps are mostly runs of equal ids."""
 
 
+PIXELS_AT_ONCE = 1 << 22
+"""Packed together, and unpacked, at most; or one row."""
+
+
 @dataclass(frozen=True)
 class PackedMap:
     """A panoptic map some rows of which are unpacked at a time.
@@ -152,5 +156,6 @@ class Stitcher:
         return roots
 
     def _pack(self, rows: Int[np.ndarray, "h W"]) -> None:
-        if rows.size:
-            self._packed.append(zlib.compress(rows.tobytes(), LEVEL))
+        count = max(1, PIXELS_AT_ONCE // self.size[1])
+        for top in range(0, len(rows), count):
+            self._packed.append(zlib.compress(rows[top : top + count].tobytes(), LEVEL))

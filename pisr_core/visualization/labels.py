@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, UInt8, UInt16
+from jaxtyping import Bool, Integer, UInt8
 from scipy import ndimage
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -45,7 +45,9 @@ class _Style:
         return height + baseline + 2 * self.thickness, width + 4 * self.thickness
 
 
-def draw_names(picture: UInt8[np.ndarray, "H W 3"], positions: UInt16[np.ndarray, "H W"], names: Sequence[str]) -> None:
+def draw_names(
+    picture: UInt8[np.ndarray, "H W 3"], positions: Integer[np.ndarray, "H W"], names: Sequence[str]
+) -> None:
     """Writes each segment's name where it fits into the segment, and nowhere else.
 
     Args:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import colorsys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8, UInt16
+from jaxtyping import Bool, Integer, UInt8
 
 from pisr_core.structures import Category, PanopticSegmentation
 from pisr_core.visualization.labels import draw_names
@@ -21,10 +21,17 @@ BORDER_OPACITY = 0.6
 
 GOLDEN_RATIO = 0.618034
 
+PIXELS_AT_ONCE = 1 << 20
+"""Drawn at most: what numpy and OpenCV need on the way takes many bytes a pixel."""
+
 
 def colorize(panoptic: PanopticSegmentation, categories: Sequence[Category]) -> UInt8[np.ndarray, "H W 3"]:
     """The map in colours (RGB): stuff in its class's, each thing in a shade of its class's, void black."""
-    return _painted(_positions(panoptic), palette(panoptic, categories))
+    positions, colors = _positions(panoptic), palette(panoptic, categories)
+    picture = np.empty((*positions.shape, 3), np.uint8)
+    for rows in _rows_at_once(positions):
+        picture[rows] = _painted(positions[rows], colors)
+    return picture
 
 
 def overlay(
@@ -41,22 +48,36 @@ def overlay(
         categories: give names and colours.
         lasting_ids: give a thing the shade of its id, which it has in all frames of a film.
     """
-    positions = _positions(panoptic)
-    colors = _painted(positions, palette(panoptic, categories, lasting_ids))
-    picture = cv2.addWeighted(image, 1 - OPACITY, colors, OPACITY, 0)
-    cv2.copyTo(image, (positions == 0).view(np.uint8), picture)
-    _draw_borders(picture, positions)
+    positions, colors = _positions(panoptic), palette(panoptic, categories, lasting_ids)
+    picture = np.empty_like(image)
+    for rows in _rows_at_once(positions):
+        part = picture[rows]
+        cv2.addWeighted(image[rows], 1 - OPACITY, _painted(positions[rows], colors), OPACITY, 0, dst=part)
+        cv2.copyTo(image[rows], (positions[rows] == 0).view(np.uint8), part)
+        borders = _borders(positions, rows)
+        part[borders] = (1 - BORDER_OPACITY) * part[borders] + BORDER_OPACITY * 255
     names = [categories[segment.category].name for segment in panoptic.segments]
     draw_names(picture, positions, names)
     return picture
 
 
-def _positions(panoptic: PanopticSegmentation) -> UInt16[np.ndarray, "H W"]:
-    """For each pixel 1 + the position of its segment in the list, 0 for void."""
+def _rows_at_once(pixels: Integer[np.ndarray, "H W"]) -> Iterator[slice]:
+    """Of a map, one slice after another."""
+    height, width = pixels.shape
+    count = max(1, PIXELS_AT_ONCE // width)
+    return (slice(top, min(top + count, height)) for top in range(0, height, count))
+
+
+def _positions(panoptic: PanopticSegmentation) -> Integer[np.ndarray, "H W"]:
+    """For each pixel 1 + the position of its segment in the list, 0 for void; of two bytes where they suffice."""
     ids = [segment.id for segment in panoptic.segments]
-    table = np.zeros(max([int(panoptic.ids.max(initial=0)), *ids]) + 1, dtype=np.uint16)
+    kind = np.uint16 if len(ids) <= np.iinfo(np.uint16).max else np.int32
+    table = np.zeros(max([int(panoptic.ids.max(initial=0)), *ids]) + 1, dtype=kind)
     table[ids] = np.arange(1, len(ids) + 1)
-    return table[panoptic.ids]
+    positions = np.empty(panoptic.ids.shape, kind)
+    for rows in _rows_at_once(positions):
+        positions[rows] = table[panoptic.ids[rows]]
+    return positions
 
 
 def palette(
@@ -74,7 +95,7 @@ def palette(
 
 
 def _painted(
-    positions: UInt16[np.ndarray, "H W"], palette: UInt8[np.ndarray, "positions 3"]
+    positions: Integer[np.ndarray, "H W"], palette: UInt8[np.ndarray, "positions 3"]
 ) -> UInt8[np.ndarray, "H W 3"]:
     """The palette's colour of each pixel; looked up as one number a pixel, which is faster than three."""
     packed = np.pad(palette, ((0, 0), (0, 1))).view(np.uint32)[:, 0]
@@ -96,9 +117,11 @@ def _shade(color: tuple[int, int, int], instance: int) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _draw_borders(picture: UInt8[np.ndarray, "H W 3"], positions: UInt16[np.ndarray, "H W"]) -> None:
-    """White lines, one pixel wide on small pictures."""
+def _borders(positions: Integer[np.ndarray, "H W"], rows: slice) -> Bool[np.ndarray, "h W"]:
+    """Where lines are in some rows, one pixel wide on small pictures."""
     side = 2 + min(positions.shape) // 600
-    window = np.ones((side, side), np.uint8)
-    borders = cv2.morphologyEx(positions, cv2.MORPH_GRADIENT, window) > 0
-    picture[borders] = (1 - BORDER_OPACITY) * picture[borders] + BORDER_OPACITY * 255
+    top = max(0, rows.start - side)
+    # OpenCV knows two bytes: neighbours whose positions agree in these, of more than 65,535, have no line between them.
+    seen = positions[top : rows.stop + side].astype(np.uint16, copy=False)
+    lines = cv2.morphologyEx(seen, cv2.MORPH_GRADIENT, np.ones((side, side), np.uint8)) > 0
+    return lines[rows.start - top : rows.stop - top]

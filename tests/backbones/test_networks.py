@@ -6,7 +6,6 @@ from pisr_core.backbones import Stage, build_backbone, find_network, matching_na
 from pisr_core.config import BackboneConfig
 from pisr_core.errors import ConfigError
 
-
 later = pytest.mark.skipif(
     tuple(map(int, timm.__version__.split(".")[:3])) < (1, 0, 29), reason="earlier ones give no maps of it at any size"
 )

@@ -9,7 +9,7 @@ from PIL import Image
 
 from pisr_core.data.coco.files import read_panoptic_json, read_panoptic_png, read_segmentation, rgb_to_id
 from pisr_core.errors import ConfigError
-from pisr_core.inference import tiles
+from pisr_core.inference import stitching, tiles
 from pisr_core.inference.predict import predict
 from pisr_core.inference.stitching import Stitcher
 from pisr_core.inference.tiles import TiledImage, TilePredictor, Tiling
@@ -78,6 +78,15 @@ def test_what_tiles_see_alike_is_the_whole(side, overlap, seed):
         assert {classes[i] for i in np.unique(truth[mask]).tolist()} == {segment.category}
     assert (packed.at(truth.shape).ids == ids).all()
     assert (packed.at((35, 50)).ids == ids[::2, ::2]).all()
+
+
+def test_no_more_is_unpacked_at_once_than_is_allowed(monkeypatch):
+    truth, classes = scene()
+    whole = list(stitched(truth, classes, Tiling(40, 16)).rows())
+    monkeypatch.setattr(stitching, "PIXELS_AT_ONCE", 750)
+    parts = list(stitched(truth, classes, Tiling(40, 16)).rows())
+    assert len(whole) < 5 and max(map(len, parts)) == 7
+    assert (np.concatenate(parts) == np.concatenate(whole)).all()
 
 
 def test_without_overlap_things_are_cut_and_stuff_is_not():

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from pisr_core.structures import Category, PanopticSegmentation, Segment
-from pisr_core.visualization.overlay import colorize, overlay
+from pisr_core.visualization import overlay as drawing
+from pisr_core.visualization.overlay import colorize, overlay, palette
 
 SKY = Category(1, "sky", False, (70, 130, 180))
 CAR = Category(2, "car", True, (0, 0, 142))
@@ -39,6 +40,26 @@ def test_many_instances_stay_apart():
     segments = tuple(Segment(i, 1, 1) for i in range(1, 31))
     colors = colorize(PanopticSegmentation(ids, segments), CATEGORIES)[0]
     assert len(np.unique(colors, axis=0)) == 30
+
+
+def test_more_segments_than_two_bytes_count_stay_apart():
+    ids = np.arange(1, 2**16 + 201, dtype=np.int32).reshape(-1, 8)
+    map_ = PanopticSegmentation(ids, tuple(Segment(i, int(i > 2**16), 1) for i in range(1, ids.size + 1)))
+    colors = palette(map_, CATEGORIES)
+    assert (colorize(map_, CATEGORIES).reshape(-1, 3) == colors[1:]).all()
+    assert len(np.unique(colors[2**16 + 1 :], axis=0)) > 150
+
+
+@pytest.mark.parametrize("pixels", [1, 700, 20_000])
+def test_what_is_drawn_some_rows_at_a_time_is_the_whole(monkeypatch, pixels):
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 9, (13, 7)).tolist()
+    map_ = panoptic(rows, *((i, i % 2) for i in range(1, 9)), scale=50)
+    image = rng.integers(0, 256, (*map_.ids.shape, 3)).astype(np.uint8)
+    whole = overlay(image, map_, CATEGORIES), colorize(map_, CATEGORIES)
+    monkeypatch.setattr(drawing, "PIXELS_AT_ONCE", pixels)
+    assert (overlay(image, map_, CATEGORIES) == whole[0]).all()
+    assert (colorize(map_, CATEGORIES) == whole[1]).all()
 
 
 def test_void_shows_the_image_and_borders_are_lighter():
