@@ -12,9 +12,9 @@ targets  vectorised against one instance after another over whole maps; both giv
 loader   images a second that one process reads, augments and draws targets for, beside those of a step
 
 With --public instead: steps and predictions of Panoptic-DeepLab with ResNet-50 on the CPU, in turn with those that
-`public_deeplab.py` writes out in plain PyTorch, from the same weights; --processor counts processor time of one thread, for
-a CPU that is busy with other work. `live` is the most memory that torch's tensors hold at once beyond what they held
-before, without the gaps between them that the system's allocator keeps.
+`public_deeplab.py` writes out in plain PyTorch, from the same weights. `live` is the most memory that torch's tensors
+hold at once beyond what they held before, without the gaps between them that the system's allocator keeps. --processor
+counts processor time of one thread, for a CPU that is busy with other work.
 
 Images, annotations and weights are random; 480×640 JPEGs and PNGs with 30 instances on disk. Medians.
 """
