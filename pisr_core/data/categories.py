@@ -17,7 +17,7 @@ from pisr_core.errors import ConfigError, DataError
 from pisr_core.structures import Category
 
 TABLES = Path(__file__).parent / "tables"
-"""Folder of the tables: COCO's 133 panoptic classes and the 150 of the ADE20K scene parsing benchmark."""
+"""Folder of the tables: COCO's 133 panoptic classes, the 150 of the ADE20K scene parsing benchmark, those of films."""
 
 
 def known_categories(dataset: str) -> tuple[Category, ...]:
@@ -105,5 +105,9 @@ CATEGORIES: dict[str, Callable[[], tuple[Category, ...]]] = {
     "cityscapes": _cityscapes,
     "ade20k": partial(_table, "ade20k"),
     "nuclei": lambda: NUCLEI_CATEGORIES,
+    "vipseg": partial(_table, "vipseg"),
+    "ytvis2019": partial(_table, "ytvis2019"),
+    "ytvis2021": partial(_table, "ytvis2021"),
+    "ovis": partial(_table, "ovis"),
 }
 """Where the classes of each public dataset are found."""

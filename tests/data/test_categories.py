@@ -9,7 +9,16 @@ from pisr_core.structures import Category, thing_ids
 
 @pytest.mark.parametrize(
     ("dataset", "classes", "things"),
-    [("coco", 133, 80), ("cityscapes", 19, 8), ("ade20k", 150, 100), ("scenes", 15, 9)],
+    [
+        ("coco", 133, 80),
+        ("cityscapes", 19, 8),
+        ("ade20k", 150, 100),
+        ("scenes", 15, 9),
+        ("vipseg", 124, 58),
+        ("ytvis2019", 40, 40),
+        ("ytvis2021", 40, 40),
+        ("ovis", 25, 25),
+    ],
 )
 def test_numbers_and_order(dataset, classes, things):
     categories = known_categories(dataset)

@@ -12,6 +12,7 @@ from tiny_films import CLASSES, OVERLAP, frames, save, seen_by_transformers, vid
 from pisr_core.data.coco.files import rgb_to_id
 from pisr_core.data.loading import evaluation_batch
 from pisr_core.data.pictures.video import Video, written_video
+from pisr_core.errors import CheckpointError
 from pisr_core.inference.fast_model import FastModel
 from pisr_core.inference.film_model import FilmModel
 from pisr_core.inference.load import build_trained
@@ -58,6 +59,21 @@ def test_pixels_and_logits_of_each_frame_are_those_of_transformers(folder, model
             final = seeing(batch.images).final
         torch.testing.assert_close(final.class_logits[0], expected.class_queries_logits[position], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(final.mask_logits[0], expected.masks_queries_logits[position], atol=1e-5, rtol=1e-5)
+
+
+def test_a_processor_of_another_size_gives_way_to_the_network(folder, tmp_path, caplog):
+    for path in folder.iterdir():
+        text = path.read_bytes()
+        if path.name == "video_preprocessor_config.json":
+            text = json.dumps(json.loads(text) | {"size": {"height": 32, "width": 32}}).encode()
+        (tmp_path / path.name).write_bytes(text)
+    data = read_hub_folder(folder, CLASSES).config.data
+    assert data.eval_size == (64, 64) and not caplog.records
+    assert read_hub_folder(tmp_path, CLASSES).config.data == data
+    assert "makes images of 32×32 pixels, but its network takes 64×64 alone" in caplog.text
+    (tmp_path / "video_preprocessor_config.json").unlink()
+    with pytest.raises(CheckpointError, match="has no video_preprocessor_config.json.* Save the video processor"):
+        read_hub_folder(tmp_path, CLASSES)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])

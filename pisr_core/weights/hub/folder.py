@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from pisr_core.weights.fitting import shape_text
 from pisr_core.weights.hub.fetching import OUR_KIND, PROCESSOR, VIDEO_PROCESSOR
 from pisr_core.weights.hub.labels import categories_of_labels
 from pisr_core.weights.public.eomt import read_eomt_folder
+
+log = logging.getLogger(__name__)
 
 ARCHITECTURES: dict[str, tuple[str, type[UniversalSegmentation]]] = {
     kind: (name, model)
@@ -114,8 +117,7 @@ def read_hub_folder(
         data=_data(folder, processor, pads=issubclass(model_class, EoMT)),
     )
     if issubclass(model_class, EoMT):
-        side = int(network.config.image_size)
-        config = replace(config, data=replace(config.data, crop=(side, side)))
+        config = replace(config, data=_of_one_size(folder, config.data, int(network.config.image_size)))
     return Checkpoint(
         config,
         _classes(folder, network.config, categories, to_predict),
@@ -246,6 +248,20 @@ def _data(folder: Path, processor: Any, pads: bool) -> DataConfig:
             f"{folder}: its images have a size {size}; shortest_edge, or height and width, are known."
         )
     return replace(config, eval_short_side=size["shortest_edge"], eval_max_long_side=size.get("longest_edge", 0))
+
+
+def _of_one_size(folder: Path, config: DataConfig, side: int) -> DataConfig:
+    """The same for a network that takes square images of one size alone."""
+    own = (side, side)
+    if config.eval_size in ((), own):
+        return replace(config, crop=own)
+    log.warning(
+        "%s: its processor makes images of %d×%d pixels, but its network takes %d×%d alone. These are made.",
+        folder,
+        *config.eval_size,
+        *own,
+    )
+    return replace(config, crop=own, eval_size=own)
 
 
 def _classes(

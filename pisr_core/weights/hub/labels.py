@@ -13,6 +13,9 @@ from pisr_core.structures import Category
 DATASETS = ("coco", "cityscapes", "ade20k")
 """Those that public networks are trained on."""
 
+OF_FILMS = ("vipseg", "ytvis2019", "ytvis2021", "ovis")
+"""Those of public networks for films; some of one number of classes differ in these."""
+
 SAME_CLASSES = 0.8
 """Share of the labels that must begin with the word of a dataset's class at the same place: spellings differ."""
 
@@ -29,7 +32,7 @@ def categories_of_labels(source: Path, labels: Sequence[str], to_predict: bool =
         CheckpointError: they are those of no dataset that is known.
     """
     words = [_first_word(label) for label in labels]
-    for dataset in DATASETS:
+    for dataset in (*DATASETS, *OF_FILMS):
         classes = known_categories(dataset)
         same = sum(word == _first_word(category.name) for word, category in zip(words, classes, strict=False))
         if len(classes) == len(labels) and same >= SAME_CLASSES * len(labels):

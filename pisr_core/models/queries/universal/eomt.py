@@ -170,10 +170,11 @@ class EoMT(UniversalSegmentation):
         """The last block's tokens (see `QueryViT`), and what the initial heads say before each of the last blocks."""
         size = self.image_size
         if images.shape[2:] != (size, size):
+            sides = "data.eval_short_side and data.eval_max_long_side"
             raise ConfigError(
                 f"{self.config.name or self.config.architecture} sees images of {size}×{size} pixels alone, not "
-                f"{images.shape[2]}×{images.shape[3]}: set data.crop, or data.eval_short_side and "
-                f"data.eval_max_long_side, to {size}."
+                f"{images.shape[2]}×{images.shape[3]}: set data.crop, or "
+                f"{'both sides of data.eval_size' if self.config.data.eval_size else sides}, to {size}."
             )
         earlier: list[MaskPrediction] = []
 

@@ -121,8 +121,11 @@ def test_wrong_settings_of_the_network_are_refused(network, message):
 
 def test_eomt_takes_one_size_only():
     model = build_model(config_of("eomt"), CATEGORIES)
-    with pytest.raises(ConfigError, match="64×64 pixels alone, not 64×96"):
+    with pytest.raises(ConfigError, match="64×64 pixels alone, not 64×96: .* data.eval_max_long_side, to 64"):
         model(torch.zeros(1, 3, 64, 96))
+    model.config = replace(model.config, data=replace(model.config.data, eval_size=(32, 32)))
+    with pytest.raises(ConfigError, match="not 32×32: set data.crop, or both sides of data.eval_size, to 64"):
+        model(torch.zeros(1, 3, 32, 32))
 
 
 def seen_masks(model: EoMT) -> list[torch.Tensor | None]:
