@@ -80,23 +80,27 @@ def test_a_processor_of_another_size_gives_way_to_the_network(folder, tmp_path, 
 def test_the_maps_of_films_and_images_are_those_of_transformers(folder, model, media, tmp_path, batch_size):
     report = predict(FastModel(model), [str(media)], tmp_path / "out", CPU, batch_size=batch_size)
     assert not report.failed
-    expected = {
-        f"{name}_{number:06d}.png": their
-        for name in ("a", "c")
-        for number, their in enumerate(seen_by_transformers(folder, list(Video(media / f"{name}.mp4")))[2], start=1)
-    }
-    expected["b.png"] = seen_by_transformers(folder, [np.asarray(Image.open(media / "b.png"))])[2][0]
+    films = {stem: list(Video(media / f"{stem}.mp4")) for stem in "ac"}
+    films["b"] = [np.asarray(Image.open(media / "b.png"))]
+    expected = {}
+    for stem, film in films.items():
+        _, output, their_maps = seen_by_transformers(folder, film)
+        names = [f"{stem}_{number:06d}.png" for number in range(1, len(film) + 1)] if stem != "b" else ["b.png"]
+        expected |= dict(zip(names, zip(their_maps, output.class_queries_logits.softmax(2), strict=True), strict=True))
     annotations = json.loads((tmp_path / "out" / "panoptic.json").read_text())["annotations"]
     assert [entry["file_name"] for entry in annotations] == sorted(expected)
     kept = []
     for entry in annotations:
-        their, ours = expected[entry["file_name"]], entry["segments_info"]
+        (their, probabilities), ours = expected[entry["file_name"]], entry["segments_info"]
         ids = rgb_to_id(np.asarray(Image.open(tmp_path / "out" / "panoptic" / entry["file_name"])))
         same = (their["segmentation"].numpy() == -1) & (ids == 0)
         for segment, own in zip(their["segments_info"], ours, strict=True):
-            assert own["category_id"] == CLASSES[segment["label_id"]].id
-            if CLASSES[segment["label_id"]].isthing:  # of stuff ours is the highest score, theirs the first
+            label = segment["label_id"]
+            assert own["category_id"] == CLASSES[label].id
+            if CLASSES[label].isthing:  # of stuff ours is the highest score, theirs the first
+                query = own["id"] - 1 - len(CLASSES)
                 assert own["score"] == pytest.approx(segment["score"], abs=1e-5)
+                assert own["score"] == pytest.approx(float(probabilities[query, label]), abs=1e-5)
             same |= (their["segmentation"].numpy() == segment["id"]) & (ids == own["id"])
         assert same.mean() >= 0.999
         kept.append({own["id"]: own["category_id"] for own in ours if own["id"] > len(CLASSES)})
