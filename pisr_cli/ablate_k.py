@@ -12,6 +12,7 @@ import typer
 from pisr_cli.study import parse_seeds, train_study
 from pisr_cli.terminal.checkpoints import fetched
 from pisr_cli.terminal.console import print_json, progress_bar, results, say, score, score_table
+from pisr_cli.terminal.imports import quick_imports
 from pisr_cli.terminal.options import (
     MODEL_NAMES,
     BatchSize,
@@ -91,9 +92,10 @@ def ablate_k(
 
     Example: pisr ablate-k --range 10..200:50 --preset scenes-pdl-r18 --retrain --seeds 0,1,2 --out k
     """
+    with quick_imports():
+        from pisr_core.studies import ablation
     from pisr_core.data import build_dataset
     from pisr_core.runtime.devices.device import choose_device
-    from pisr_core.studies import ablation
 
     ks = ablation.parse_range(values)
     chosen_device = choose_device(device)

@@ -5,52 +5,56 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from typer.core import TyperGroup
 from typer.main import get_command
 
-from pisr_cli.ablate_k import ablate_k
-from pisr_cli.data import command as data
-from pisr_cli.env import env
-from pisr_cli.eval.command import evaluate
-from pisr_cli.export import export
-from pisr_cli.flops import flops
-from pisr_cli.predict import predict
-from pisr_cli.presets import presets
-from pisr_cli.serve import serve
-from pisr_cli.study import study
 from pisr_cli.terminal.console import set_loudness
 from pisr_cli.terminal.errors import exit_codes
 from pisr_cli.terminal.low_memory import try_large_imports
-from pisr_cli.train.command import train
-from pisr_cli.visualize_heatmaps import visualize_heatmaps
-from pisr_cli.weights import command as weights
+from pisr_cli.terminal.on_demand import OnDemand, Place
+
+COMMANDS = {
+    "train": Place("pisr_cli.train.command", "train"),
+    "eval": Place("pisr_cli.eval.command", "evaluate"),
+    "predict": Place("pisr_cli.predict", "predict", shows_help=True),
+    "serve": Place("pisr_cli.serve", "serve"),
+    "visualize-heatmaps": Place("pisr_cli.visualize_heatmaps", "visualize_heatmaps", shows_help=True),
+    "presets": Place("pisr_cli.presets", "presets"),
+    "flops": Place("pisr_cli.flops", "flops"),
+    "export": Place("pisr_cli.export", "export", shows_help=True),
+    "ablate-k": Place("pisr_cli.ablate_k", "ablate_k"),
+    "study": Place("pisr_cli.study", "study", shows_help=True),
+    "env": Place("pisr_cli.env", "env"),
+    "data": Place("pisr_cli.data.command", "app"),
+    "weights": Place("pisr_cli.weights.command", "app"),
+}
+"""In the order of the help."""
+
+
+class Commands(TyperGroup):
+    """All of `COMMANDS`."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands: Any = OnDemand(COMMANDS)
+
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("train")(train)
-app.command("eval")(evaluate)
-app.command("predict", no_args_is_help=True)(predict)
-app.command("serve")(serve)
-app.command("visualize-heatmaps", no_args_is_help=True)(visualize_heatmaps)
-app.command("presets")(presets)
-app.command("flops")(flops)
-app.command("export", no_args_is_help=True)(export)
-app.command("ablate-k")(ablate_k)
-app.command("study", no_args_is_help=True)(study)
-app.add_typer(data.app, name="data")
-app.add_typer(weights.app, name="weights")
-app.command("env")(env)
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         typer.echo(f"pisr {version('pisr')}")
         raise typer.Exit
 
@@ -83,15 +87,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def command_line() -> Any:
     """All commands, with help that shows what is written: typer would take `'.[export]'` for a style."""
-    command = get_command(app)
-    _escape_help(command)
+    command: Any = get_command(app)
+    _escape_own_help(command)
+    command.commands = OnDemand(COMMANDS, finish=_escape_help)
     return command
 
 
 def _escape_help(command: Any) -> None:
+    _escape_own_help(command)
+    for below in getattr(command, "commands", {}).values():
+        _escape_help(below)
+
+
+def _escape_own_help(command: Any) -> None:
     command.help = escape(command.help or "")
     for parameter in command.params:
         if getattr(parameter, "help", None):
             parameter.help = escape(parameter.help)
-    for below in getattr(command, "commands", {}).values():
-        _escape_help(below)

@@ -10,6 +10,7 @@ import typer
 
 from pisr_cli.terminal.checkpoints import fetched
 from pisr_cli.terminal.console import print_json, progress_bar, results, say, score_table
+from pisr_cli.terminal.imports import quick_imports
 from pisr_cli.terminal.options import Categories, Checkpoint, Json, to_write
 from pisr_cli.terminal.sizes import parse_size
 from pisr_core.errors import ConfigError, DataError
@@ -56,7 +57,8 @@ def export(
     chosen = _format(out, kind)
     wanted = None if size is None else parse_size(size)
 
-    from pisr_core.exporting import ExportRequest, default_size, export_model
+    with quick_imports():
+        from pisr_core.exporting import ExportRequest, default_size, export_model
     from pisr_core.inference.load import load_model
     from pisr_core.runtime.devices.device import choose_device
 

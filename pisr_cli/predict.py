@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pisr_cli.terminal.console import print_json, progress_bar, say
+from pisr_cli.terminal.imports import quick_imports
 from pisr_cli.terminal.options import Json, NetworkOptions, grouped, to_write
 from pisr_core.errors import ConfigError, DataError
 
@@ -70,11 +71,11 @@ def predict(
 
     Example: pisr predict photo.jpg --checkpoint eomt-s-coco --out predictions
     """
-    from pisr_core.data.annotation_tools.write import check_format
-    from pisr_core.inference.predict import predict as predict_images
-
     if tool is not None:
-        check_format(tool)
+        _check_format(tool)
+    with quick_imports():
+        from pisr_core.inference.predict import predict as predict_images
+
     tiling = _tiling(tile, overlap)
     path, model, device = network.load()
     say(f"model: {path} on {device}")
@@ -88,6 +89,12 @@ def predict(
         _write_for_tool(report, out, tool)
     if report.failed:
         raise DataError(f"{len(report.failed)} inputs were skipped:\n  " + "\n  ".join(report.failed))
+
+
+def _check_format(tool: str) -> None:
+    from pisr_core.data.annotation_tools.write import check_format
+
+    check_format(tool)
 
 
 def _tiling(tile: int | None, overlap: int | None) -> Tiling | None:

@@ -10,6 +10,7 @@ import typer
 
 from pisr_cli.terminal.checkpoints import fetched
 from pisr_cli.terminal.console import print_json, say
+from pisr_cli.terminal.imports import quick_imports
 from pisr_cli.terminal.options import Json, NetworkOptions, grouped
 from pisr_core.errors import ConfigError
 
@@ -39,7 +40,8 @@ def serve(network: NetworkOptions, server: ServerOptions, as_json: Json = False)
     Example: pisr serve --checkpoint eomt-s-coco --port 9000
     """
     try:
-        from pisr_core.serving.run import serve as run_server
+        with quick_imports():
+            from pisr_core.serving.run import serve as run_server
     except ModuleNotFoundError as error:
         raise ConfigError(f"{error.name} is not installed: pip install 'pisr[serve]'.") from None
     from pisr_core import load_model

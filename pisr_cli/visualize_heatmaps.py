@@ -11,6 +11,7 @@ import typer
 
 from pisr_cli.terminal.checkpoints import fetched
 from pisr_cli.terminal.console import print_json, progress_bar, say
+from pisr_cli.terminal.imports import quick_imports
 from pisr_cli.terminal.options import MODEL_NAMES, Categories, Device, Json, grouped, to_write
 from pisr_core.errors import ConfigError, DataError
 
@@ -85,8 +86,9 @@ def visualize_heatmaps(
 
     Example: pisr visualize-heatmaps photo.jpg --checkpoint runs/first/best.safetensors --class car --out heatmaps
     """
-    from pisr_core.figures.heatmaps import compare_models
-    from pisr_core.figures.heatmaps import visualize_heatmaps as draw_heatmaps
+    with quick_imports():
+        from pisr_core.figures.heatmaps import compare_models
+        from pisr_core.figures.heatmaps import visualize_heatmaps as draw_heatmaps
     from pisr_core.runtime.devices.device import choose_device
 
     if compare and (checkpoint or class_):

@@ -13,6 +13,7 @@ import typer
 from typer.models import ParameterInfo
 
 from pisr_cli.terminal.checkpoints import fetched
+from pisr_cli.terminal.imports import quick_imports
 from pisr_core.errors import ConfigError
 from pisr_core.runtime.obstacles import check_writable
 
@@ -113,10 +114,11 @@ class NetworkOptions:
 
     def load(self) -> tuple[Path, PanopticModel, torch.device]:
         """The checkpoint's name, its model made fast, which sees the views, and the device that it is on."""
-        from pisr_core.inference.fast_model import FastModel, check_precision
-        from pisr_core.inference.load import load_model
-        from pisr_core.inference.multi_scale import MultiScaleModel
-        from pisr_core.runtime.devices.device import choose_device
+        with quick_imports():
+            from pisr_core.inference.fast_model import FastModel, check_precision
+            from pisr_core.inference.load import load_model
+            from pisr_core.inference.multi_scale import MultiScaleModel
+            from pisr_core.runtime.devices.device import choose_device
 
         device = choose_device(self.device)
         check_precision(self.precision)

@@ -12,6 +12,7 @@ import typer
 
 from pisr_cli.terminal.checkpoints import fetch
 from pisr_cli.terminal.console import RUNS, messages, print_json, say
+from pisr_cli.terminal.imports import quick_imports
 from pisr_cli.terminal.options import MODEL_NAMES, Data, Device, Json, Settings, Steps, grouped, to_write, with_steps
 from pisr_cli.train.dry_run import memory_text, report_dry_run
 from pisr_core.config import Config
@@ -128,7 +129,9 @@ def _listeners(wandb_project: str | None) -> list[TrainListener]:
 def _config(chosen: PresetOptions, run: RunOptions) -> Config:
     """The named preset; a run that resumes brings its own."""
     from pisr_core import presets
-    from pisr_core.training.state import RunFolder
+
+    with quick_imports():
+        from pisr_core.training.state import RunFolder
 
     if chosen.preset is not None:
         return presets.load(chosen.preset, chosen.overrides)

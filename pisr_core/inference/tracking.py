@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import ndimage
-from scipy.optimize import linear_sum_assignment
 
+from pisr_core.pixel_runs import find_runs
 from pisr_core.structures import Category, PanopticSegmentation
 from pisr_core.structures.renumbering import renumbered
 
@@ -113,15 +112,16 @@ class Tracker:
         """The next frame's map with its lasting ids: 1 + class for stuff, above all these for things."""
         self._frame += 1
         self._tracks = [track for track in self._tracks if self._frame - track.frame <= self._memory]
-        windows = ndimage.find_objects(panoptic.ids)
+        runs = find_runs(panoptic.ids)
+        boxes = dict(zip(runs.present.tolist(), runs.boxes.tolist(), strict=True))
         ids, things = {}, []
         for segment in panoptic.segments:
             if not self._categories[segment.category].isthing:
                 ids[segment.id] = 1 + segment.category
                 continue
-            rows, columns = windows[segment.id - 1]
-            mask = panoptic.ids[rows, columns] == segment.id
-            things.append((segment.id, segment.category, _Place(rows.start, columns.start, mask, int(mask.sum()))))
+            left, top, width, height = boxes[segment.id]
+            mask = panoptic.ids[top : top + height, left : left + width] == segment.id
+            things.append((segment.id, segment.category, _Place(top, left, mask, int(mask.sum()))))
         tracks = self._matched([(category, place) for _, category, place in things])
         for (segment_id, category, place), track in zip(things, tracks, strict=True):
             ids[segment_id] = self._seen(track, category, place)
@@ -129,6 +129,8 @@ class Tracker:
 
     def _matched(self, things: Sequence[tuple[int, _Place]]) -> list[_Track | None]:
         """The track of each thing, `None` for a new one."""
+        from scipy.optimize import linear_sum_assignment  # takes long to import, for which images need not wait
+
         overlaps = np.zeros((len(things), len(self._tracks)))
         for row, (category, place) in enumerate(things):
             for column, track in enumerate(self._tracks):

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from jaxtyping import Bool, Integer, UInt8
-from scipy import ndimage
+
+from pisr_core.pixel_runs import find_runs
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 WORKING_SIDE = 512
@@ -59,15 +60,16 @@ def draw_names(
     style = _Style.for_picture(height, width)
     step = -(-max(height, width) // WORKING_SIDE)
     coarse = positions[::step, ::step].astype(np.int32)
-    for position, window in enumerate(ndimage.find_objects(coarse, max_label=len(names)), start=1):
-        if window is None:
+    runs = find_runs(coarse)
+    for position, (left, top, *size) in zip(runs.present.tolist(), runs.boxes.tolist(), strict=True):
+        if position == 0:
             continue
         text = names[position - 1].encode("ascii", "replace").decode()
         box = style.box(text)
-        place = _place(coarse[window] == position, -(-box[0] // step), -(-box[1] // step))
+        window = coarse[top : top + size[1], left : left + size[0]]
+        place = _place(window == position, -(-box[0] // step), -(-box[1] // step))
         if place is not None and box[0] <= height and box[1] <= width:
-            rows, columns = window
-            _write(picture, text, step * (rows.start + place[0]), step * (columns.start + place[1]), style)
+            _write(picture, text, step * (top + place[0]), step * (left + place[1]), style)
 
 
 def _place(mask: Bool[np.ndarray, "h w"], height: int, width: int) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""What needs no network starts without torch."""
+"""What needs no network starts without torch, and prediction without what it does not use."""
 
 import json
 import subprocess
@@ -8,12 +8,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pisr_core import presets
+from pisr_core.data.scenes import SCENE_CATEGORIES
+from pisr_core.models import build_model
+from pisr_core.weights.files.checkpoint import save_checkpoint
+
 REFUSED = """
 import sys
 
+refused = set(sys.argv.pop(1).split(","))
+
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"torch", "torchvision", "timm", "accelerate"}:
+        if refused & {name, name.partition(".")[0]}:
             raise ImportError(f"{name} is not needed here")
 
 sys.meta_path.insert(0, Refuse())
@@ -22,12 +29,18 @@ main(sys.argv[1:])
 """
 
 
-def run_without_torch(*arguments):
-    done = subprocess.run(
-        [sys.executable, "-c", REFUSED, *map(str, arguments)], capture_output=True, text=True, encoding="utf-8"
-    )
+NETWORKS = ("torch", "torchvision", "timm", "accelerate")
+
+
+def run_without(packages, *arguments):
+    command = [sys.executable, "-c", REFUSED, ",".join(packages), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def run_without_torch(*arguments):
+    return run_without(NETWORKS, *arguments)
 
 
 @pytest.fixture
@@ -77,3 +90,20 @@ def test_converting_data(dataset):
 @pytest.mark.parametrize("arguments", [("presets",), ("presets", "scenes-pdl-r18"), ("weights", "list")])
 def test_presets_and_weights(arguments):
     assert "pdl" in run_without_torch(*arguments) or arguments[0] == "weights"
+
+
+def test_prediction_without_what_it_does_not_use(tmp_path):
+    config = presets.load("scenes-pdl-r18", ["backbone.pretrained=false", "relation.name=none"])
+    checkpoint = tmp_path / "network.safetensors"
+    save_checkpoint(checkpoint, build_model(config, SCENE_CATEGORIES).state_dict(), config, SCENE_CATEGORIES, {})
+    Image.new("RGB", (64, 64)).save(tmp_path / "black.png")
+    unused = ("scipy", "transformers", "accelerate", "tensorboard", "matplotlib", "pycocotools")
+    annotation_tools, training = "pisr_core.data.annotation_tools", "pisr_core.training"
+    options = ("--checkpoint", checkpoint, "--device", "cpu", "--out", tmp_path / "out", "--json")
+    report = run_without((*unused, annotation_tools, training), "predict", tmp_path / "black.png", *options)
+    assert len(json.loads(report)["images"]) == 1
+
+
+def test_a_command_does_not_import_the_others():
+    others = (f"pisr_cli.{name}" for name in ("train", "eval", "predict", "data", "weights", "study", "serve"))
+    assert json.loads(run_without((*NETWORKS, "numpy", *others), "presets", "--json"))

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import cdist
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -69,6 +67,9 @@ class RegionNetwork(ExportableNetwork):
 
     def aligned(self, actual: dict[str, np.ndarray], expected: dict[str, Tensor]) -> dict[str, np.ndarray]:
         """Each detection beside the nearest of its class: of nearly equal scores any may come first."""
+        from scipy.optimize import linear_sum_assignment
+        from scipy.spatial.distance import cdist
+
         if self.merging or not np.isfinite(actual["boxes"]).all():
             return actual
         rows = [

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy import ndimage
 from torch import Tensor
 
 from pisr_core.models.boxes.structures import FPNTargets
+from pisr_core.pixel_runs import find_runs
 from pisr_core.structures import PanopticSegmentation, ignore_index
 
 
@@ -58,8 +58,7 @@ def tight_boxes(owner: Int[np.ndarray, "H W"], instances: Sequence[int]) -> Floa
         owner: see `PanopticSegmentation.segment_index`.
         instances: owners that have pixels.
     """
-    windows = ndimage.find_objects(owner + 1)
-    corners = [
-        (columns.start, rows.start, columns.stop, rows.stop) for rows, columns in (windows[i] for i in instances)
-    ]
-    return torch.tensor(corners, dtype=torch.float32).reshape(-1, 4)
+    runs = find_runs(owner)
+    places = np.searchsorted(runs.present, instances)
+    corners, sizes = runs.boxes[places, :2], runs.boxes[places, 2:]
+    return torch.from_numpy(np.concatenate((corners, corners + sizes), axis=1)).float()

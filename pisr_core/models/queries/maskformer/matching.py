@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -65,6 +64,8 @@ def match(
         For each prediction m columns of (image, query, target), queries ascending within an image; targets count
         through the whole batch. An image gives as many columns as it has targets, at most one for each query.
     """
+    from scipy.optimize import linear_sum_assignment  # takes long to import, for which prediction need not wait
+
     size = predictions[0].mask_logits.shape[2:]
     costs = []
     for image, (labels, masks) in enumerate(zip(targets.labels, targets.masks, strict=True)):
