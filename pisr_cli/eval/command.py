@@ -12,6 +12,7 @@ from pisr_cli.eval.films import show_films
 from pisr_cli.eval.outcome import Outcome, deliver
 from pisr_cli.eval.subject import SubjectOptions, evaluate_model, load_subject
 from pisr_cli.terminal.console import progress_bar
+from pisr_cli.terminal.imports import quick_imports
 from pisr_cli.terminal.options import Json, NetworkOptions, grouped, to_write
 from pisr_core.config import check_choice
 from pisr_core.errors import ConfigError
@@ -139,7 +140,8 @@ def _refuse_mixtures(network: NetworkOptions, files: FileOptions, results: Resul
 
 
 def _evaluate_files(files: FileOptions, results: ResultOptions) -> Outcome:
-    from pisr_core.metrics.files import evaluate_files
+    with quick_imports():
+        from pisr_core.metrics.files import evaluate_files
 
     assert files.predictions is not None and files.annotations is not None
     metrics, instances = _metrics(files.metrics), results.instances
