@@ -42,13 +42,11 @@ from pisr_core.models import TwoStageModel
 from pisr_core.relations import PISR
 from pisr_core.runtime.devices.device import choose_device
 from pisr_core.structures import IGNORE_INDEX, PanopticDataset, PanopticSegmentation
+from pisr_core.visualization.presence import Presence, on_grid, presence
 from pisr_core.visualization.stages import ImageMaps
 
 ROW = "{:20} {:>12} {:>6} {:>12} {:>6} {:>6} {:>7} {:>7} {:>7} {:>6} {:>6} {:>7} {:>7} {:>5} {:>7} {:>6} {:>6}"
 """The columns."""
-
-MATCH = 0.5
-"""IoU above which a map shows an annotated thing, as in PQ."""
 
 
 def main() -> None:
@@ -91,7 +89,8 @@ def inside(model: TwoStageModel, dataset: PanopticDataset, limit: int, device: t
         maps = gather_maps(model, sample, device)
         truth = on_grid(maps, sample.panoptic)
         if maps.weights is not None:
-            sort_weights(maps, truth, sample.panoptic, model.thing_ids, weights)
+            there = presence(maps, model.categories, sample.panoptic, dataset.categories)
+            sort_weights(maps.weights, there, weights)
         cells.update(count_cells(maps, truth, sample.panoptic))
     handle.remove()
     present, absent = weights["present"], weights["absent"]
@@ -139,57 +138,11 @@ class Apart:
         return [f"{np.mean(self.maps):.1f}", *(f"{mean:.2f}" for mean in means)]
 
 
-def on_grid(maps: ImageMaps, panoptic: PanopticSegmentation) -> Tensor:
-    """Segment ids at the middles of the cells of an image's maps, -1 in the network's padding."""
-    height, width = maps.encoded.classes.shape[1:]
-    cells = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"), dim=2).flatten(0, 1)
-    points = np.rint(maps.at_image_points(cells)).astype(np.int64)
-    rows, columns = points[:, 0], points[:, 1]
-    inside = (rows < panoptic.ids.shape[0]) & (columns < panoptic.ids.shape[1])
-    found = np.full(len(points), -1, np.int64)
-    found[inside] = panoptic.ids[rows[inside].clip(0), columns[inside].clip(0)]
-    return torch.from_numpy(found).view(height, width)
-
-
-def sort_weights(
-    maps: ImageMaps,
-    truth: Tensor,
-    panoptic: PanopticSegmentation,
-    thing_ids: tuple[int, ...],
-    weights: dict[str, list[float]],
-) -> None:
+def sort_weights(omega: Tensor, there: Presence, weights: dict[str, list[float]]) -> None:
     """Adds an image's ω to the group of each category."""
-    assert maps.weights is not None
-    n = len(maps.encoded.classes)
-    omega = maps.weights.cpu().tolist()
-    annotated = {segment.category for segment in panoptic.segments}
-    for category, weight in enumerate(omega[:n]):
-        weights["present" if category in annotated else "absent"].append(weight)
-    things = [s.id for s in panoptic.segments if s.category in thing_ids and not s.iscrowd]
-    for kind, weight in zip(kinds(maps.encoded.instances.cpu(), truth, things), omega[n:], strict=True):
+    kinds = ["present" if present else "absent" for present in there.classes]
+    for kind, weight in zip([*kinds, *there.instances], omega.tolist(), strict=True):
         weights[kind].append(weight)
-
-
-def kinds(instances: Tensor, truth: Tensor, things: Sequence[int]) -> list[str]:
-    """`match`, `false` or `empty` of each instance map, the most confident first."""
-    masks = (instances >= 0.5).flatten(1).float()
-    wanted = (truth.flatten() == torch.tensor(things, dtype=truth.dtype)[:, None]).float()
-    shared = masks @ wanted.T
-    union = masks.sum(dim=1, keepdim=True) + wanted.sum(dim=1) - shared
-    overlaps = shared / union.clamp(min=1)
-    taken: set[int] = set()
-    found = []
-    for instance, row in zip(instances, overlaps, strict=True):
-        if not instance.any():
-            found.append("empty")
-            continue
-        best = int(row.argmax()) if len(row) else -1
-        if best < 0 or best in taken or row[best] <= MATCH:
-            found.append("false")
-        else:
-            taken.add(best)
-            found.append("match")
-    return found
 
 
 def count_cells(maps: ImageMaps, truth: Tensor, panoptic: PanopticSegmentation) -> dict[str, float]:

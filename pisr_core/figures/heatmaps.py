@@ -19,7 +19,7 @@ from pisr_core.inference.mode import inference
 from pisr_core.inference.predict import predict_sample
 from pisr_core.models import PanopticModel
 from pisr_core.relations.pisr import PISR
-from pisr_core.structures import Category, Sample
+from pisr_core.structures import Category, PanopticSegmentation, Sample
 from pisr_core.visualization.differences import differing_pixels, largest_regions
 from pisr_core.visualization.grid import Panel
 from pisr_core.visualization.heatmaps import (
@@ -27,8 +27,10 @@ from pisr_core.visualization.heatmaps import (
     class_panels,
     instance_panels,
     largest_classes,
+    partition_panels,
 )
 from pisr_core.visualization.overlay import overlay
+from pisr_core.visualization.presence import Presence, presence
 from pisr_core.visualization.stages import ImageMaps
 from pisr_core.visualization.weights import draw_weights
 
@@ -100,7 +102,7 @@ def visualize_heatmaps(
         out: for `out/index.html` and PNGs in folders by kind and model.
         device: where the models compute.
         class_names: what to look at; by default the classes that cover most of each image, things first.
-        annotations: shown in Fig. 5.
+        annotations: shown in Fig. 5 and beside I, and what ω is compared with.
         progress: called with (done, total) after each image.
 
     Raises:
@@ -113,10 +115,15 @@ def visualize_heatmaps(
     def draw(sample: Sample, page: PicturePage) -> None:
         maps = {label: gather_maps(model, sample, device) for label, model in models.items()}
         looked_at = chosen or largest_classes([own.panoptic for own in maps.values()], categories)
+        truth = None if annotations is None else annotations.of(sample)
+        panels = _truth_panel(sample, truth, annotations)
         for label, own in maps.items():
-            _draw_model(page, label, models[label], own, looked_at)
+            there = None
+            if annotations is not None and truth is not None:
+                there = presence(own, categories, truth, annotations.categories)
+            _draw_model(page, label, models[label], own, looked_at, panels, there)
         for category in looked_at if len(models) > 1 else ():
-            _draw_centers(page, models, maps, category, _truth_panel(sample, annotations))
+            _draw_centers(page, models, maps, category, panels)
 
     page = PicturePage("Heatmaps", out)
     page.paragraph(LEGEND)
@@ -145,7 +152,8 @@ def compare_models(
         differing = differing_pixels(first, second, categories)
         boxes = largest_regions(differing)
         image = host_image(sample)
-        panels = [Panel("input", image, boxes=boxes), *_truth_panel(sample, annotations)]
+        truth = None if annotations is None else annotations.of(sample)
+        panels = [Panel("input", image, boxes=boxes), *_truth_panel(sample, truth, annotations)]
         panels += [Panel(label, overlay(image, own, categories), boxes=boxes) for label, own in results.items()]
         page.grid("compare", "", panels, f"{100 * differing.mean():.1f} % of the pixels differ")
 
@@ -154,8 +162,16 @@ def compare_models(
     return draw_images(page, paths, draw, next(iter(models.values())).config.data, progress)
 
 
-def _draw_model(page: PicturePage, label: str, model: PanopticModel, maps: ImageMaps, looked_at: Sequence[int]) -> None:
-    """Fig. 4 for each class, ω and I of one model."""
+def _draw_model(
+    page: PicturePage,
+    label: str,
+    model: PanopticModel,
+    maps: ImageMaps,
+    looked_at: Sequence[int],
+    truth: Sequence[Panel],
+    there: Presence | None,
+) -> None:
+    """Fig. 4 for each class, ω and I of one model, beside the truth where it is known."""
     categories = model.categories
     for category in looked_at:
         name = categories[category].name
@@ -165,10 +181,11 @@ def _draw_model(page: PicturePage, label: str, model: PanopticModel, maps: Image
             f"{label}/weights",
             "",
             f"{label}: learned weights ω",
-            lambda path, title: draw_weights(path, maps, categories, title),
+            lambda path, title: draw_weights(path, maps, categories, title, there),
         )
     panels = instance_panels(maps, categories)
     if panels:
+        panels = [*truth, *partition_panels(maps), *panels]
         page.grid(f"{label}/instances", "", panels, f"{label}: most confident instance maps I", INSTANCE_COLUMNS)
 
 
@@ -188,8 +205,7 @@ def _draw_centers(
     page.grid("centers", categories[category].name, panels, categories[category].name)
 
 
-def _truth_panel(sample: Sample, annotations: Annotations | None) -> list[Panel]:
-    truth = None if annotations is None else annotations.of(sample)
+def _truth_panel(sample: Sample, truth: PanopticSegmentation | None, annotations: Annotations | None) -> list[Panel]:
     if annotations is None or truth is None:
         return []
     return [Panel("ground truth", overlay(host_image(sample), truth, annotations.categories))]

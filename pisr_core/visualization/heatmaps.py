@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import colorsys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import torch
 from jaxtyping import Float, UInt8
 
 from pisr_core.structures import Category, PanopticSegmentation
-from pisr_core.visualization.grid import Outline, Panel, Scale, blend
-from pisr_core.visualization.overlay import overlay
+from pisr_core.visualization.grid import HEAT_OPACITY, Outline, Panel, Scale, blend
+from pisr_core.visualization.overlay import GOLDEN_RATIO, overlay
 from pisr_core.visualization.stages import ImageMaps, StageMaps
 
 CERTAINTY = Scale()
@@ -18,6 +20,9 @@ CERTAINTY = Scale()
 
 FAINTEST = 0.2
 """Opacity of the outline of an instance without any confidence."""
+
+INSIDE = 0.25
+"""Value of an instance map from which on a cell lies in it."""
 
 CENTER_COLOR = (0, 235, 255)
 """RGB of M over a class's heatmap."""
@@ -95,6 +100,28 @@ def _paint(picture: UInt8[np.ndarray, "H W 3"], share: Float[np.ndarray, "H W"])
     """The centres' colour over a picture."""
     opacity = share.clip(0, 1)[..., None]
     return np.rint((1 - opacity) * picture + opacity * np.array(CENTER_COLOR)).astype(np.uint8)
+
+
+def partition_panels(maps: ImageMaps) -> list[Panel]:
+    """How I shares out the image: each cell in the colour of its strongest map, and how many maps it lies in."""
+    instances = maps.encoded.instances
+    if not instances.any():
+        return []
+    strongest, rows = instances.max(dim=0)
+    hues = torch.tensor([colorsys.hsv_to_rgb(row * GOLDEN_RATIO % 1, 0.85, 1.0) for row in range(len(instances))])
+    shares = strongest.cpu() * hues[rows.cpu()].permute(2, 0, 1)
+    colors = np.stack([maps.at_image_size(channel) for channel in shares], axis=2)
+    opacity = HEAT_OPACITY * maps.at_image_size(strongest)[..., None]
+    painted = (1 - opacity) * maps.image + HEAT_OPACITY * 255 * colors
+    inside = (instances > INSIDE).sum(dim=0)
+    mean = float(inside[inside > 0].float().mean()) if inside.any() else 0.0
+    scale = Scale(0.0, max(4.0, float(inside.max())), "viridis")
+    crowd = blend(maps.image, maps.at_image_size(inside.float()), scale)
+    held = int((instances.flatten(1).amax(dim=1) > 0).sum())
+    return [
+        Panel(f"each cell's strongest of {held} maps", np.rint(painted).clip(0, 255).astype(np.uint8)),
+        Panel(f"maps over {INSIDE} in a cell, {mean:.1f} where any", crowd, scale),
+    ]
 
 
 def instance_panels(maps: ImageMaps, categories: Sequence[Category], limit: int = 12) -> list[Panel]:

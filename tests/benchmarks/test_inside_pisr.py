@@ -21,16 +21,6 @@ PANOPTIC = PanopticSegmentation(
 )
 
 
-def test_maps_match_once_and_by_more_than_half():
-    truth = torch.tensor([[5, 5, 9], [5, 5, 0]])
-    exact = torch.tensor([[1.0, 0.8, 0], [0.9, 0.5, 0]])
-    half = torch.tensor([[1.0, 0.8, 0], [0, 0.4, 0]])  # two of four cells: IoU 0.5 is not enough
-    other = torch.tensor([[0, 0, 0.6], [0, 0, 0]])
-    maps = torch.stack([half, exact, exact, torch.zeros(2, 3), other])
-    assert SCRIPT["kinds"](maps, truth, [5, 9]) == ["false", "match", "false", "empty", "match"]
-    assert SCRIPT["kinds"](maps, truth, []) == ["false", "false", "false", "empty", "false"]
-
-
 def test_the_chance_of_being_larger():
     assert SCRIPT["larger"]([3.0, 2.0], [1.0]) == "1.00"
     assert SCRIPT["larger"]([1.0, 2.0], [2.0, 0.0]) == "0.62"  # 1 > 0, 2 > 0, and 2 = 2 counts half: 2.5 of 4
@@ -44,13 +34,6 @@ def maps():
     torch.manual_seed(0)
     model = build_model(config, SCENE_CATEGORIES).eval()
     return gather_maps(model, SceneDataset(config.data.scenes, "val")[0], torch.device("cpu"))
-
-
-def test_cells_are_looked_up_in_the_annotation(maps):
-    maps = replace(maps, image=np.zeros((8, 12, 3), np.uint8), input_size=(8, 12))
-    found = SCRIPT["on_grid"](maps, PANOPTIC)
-    assert found[:2, :3].tolist() == [[5, 5, 9], [5, 5, 0]]
-    assert (found[2:] == -1).all() and (found[:, 3:] == -1).all()  # padding
 
 
 def test_what_the_final_stage_mends_is_counted(maps):

@@ -1,7 +1,11 @@
+import colorsys
+from dataclasses import replace
+
 import matplotlib
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_hex
 from PIL import Image
 
 from pisr_core.structures import Category, PanopticSegmentation, Segment
@@ -12,9 +16,11 @@ from pisr_core.visualization.heatmaps import (
     class_panels,
     instance_panels,
     largest_classes,
+    partition_panels,
 )
+from pisr_core.visualization.presence import Presence
 from pisr_core.visualization.stages import ImageMaps, StageMaps
-from pisr_core.visualization.weights import draw_weights
+from pisr_core.visualization.weights import COLORS, draw_weights
 
 CATEGORIES = (Category(1, "sky", False, (70, 130, 180)), Category(2, "car", True, (0, 0, 142)))
 SIZE = (16, 16)
@@ -103,6 +109,21 @@ def test_instance_maps_are_those_encoded_by_confidence():
     assert [p.caption for p in instance_panels(maps(weights=None), CATEGORIES, limit=1)] == ["1. car, score 0.90"]
 
 
+def test_cells_go_to_their_strongest_map():
+    strongest, crowd = partition_panels(maps())
+    first, second = (255 * np.array(colorsys.hsv_to_rgb(hue, 0.85, 1.0)) for hue in (0.0, 0.618034))
+    np.testing.assert_allclose(strongest.picture[8, 0], 0.3 * 100 + 0.7 * first, atol=1)
+    np.testing.assert_allclose(strongest.picture[8, 15], 0.3 * 100 + 0.7 * second, atol=1)
+    assert [strongest.caption, crowd.caption] == [
+        "each cell's strongest of 2 maps",
+        "maps over 0.25 in a cell, 1.0 where any",
+    ]
+    np.testing.assert_allclose(crowd.picture[8, 0], color(1.0, crowd.scale), atol=1)
+    overlapping = replace(stage(0.5), instances=torch.full((3, 4, 4), 0.5))
+    assert "3.0 where any" in partition_panels(maps(initial=overlapping))[1].caption
+    assert partition_panels(maps(initial=replace(overlapping, instances=torch.zeros(3, 4, 4)))) == []
+
+
 def test_the_largest_classes_come_first_and_things_before_stuff():
     ids = np.array([[1, 1, 1, 2, 3, 4]], np.int32)
     segments = (Segment(1, 0, 3), Segment(2, 1, 1), Segment(3, 1, 1), Segment(4, 2, 1))
@@ -137,5 +158,11 @@ def test_weights_are_drawn_as_they_are(tmp_path, monkeypatch):
     np.testing.assert_allclose(right.collections[0].get_offsets(), [[1, 0.3], [2, 0.4], [3, 0.5]], rtol=1e-6)
     colors = right.collections[0].get_facecolors()
     assert (colors[0] == colors[1]).all() and (colors[1] != colors[2]).any()
+    truth = Presence((False, True), ("match", "false", "empty"))
+    draw_weights(tmp_path / "w.png", maps(), CATEGORIES, "ω", truth)
+    left, right = figures[1].axes
+    annotated, *kinds = [COLORS[kind] for kind in ("match", "match", "false", "empty")]
+    assert to_hex(left.patches[1].get_facecolor()) == annotated != to_hex(left.patches[0].get_facecolor())
+    assert list(map(to_hex, right.collections[0].get_facecolors())) == kinds
     with pytest.raises(ValueError, match="ω"):
         draw_weights(tmp_path / "w.png", maps(weights=None), CATEGORIES, "ω")
