@@ -60,11 +60,6 @@ def test_merging():
     assert ", equal" in printed("merging.py", "--boxes", "--size", "64x128", "--instances", "6", "--runs", "2")
 
 
-def test_instances_alone_do_not_tell():
-    table = printed("comparing_instances.py", "--steps", "225", "--seeds", "1", "--relations", "alone")
-    assert 0.45 < float(re.search(r"^alone +(\S+)", table, re.M)[1]) < 0.55
-
-
 def test_inside_pisr(tmp_path):
     config = presets.load("scenes-pdl-r18", ["data.scenes.size=[64, 64]", "relation.top_k=10"])
     path = tmp_path / "run" / "last.safetensors"
