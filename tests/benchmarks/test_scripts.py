@@ -97,3 +97,16 @@ def test_tradeoff(tmp_path):
     none, pisr = re.findall(r"^(?:none|pisr) +([\d.]+) ± +([\d.]+) +[\d.]+ +([\d.]+)$", text, re.M)
     assert none == ("51.00", "1.41", "1.00") and pisr[:2] == ("53.00", "0.00") and float(pisr[2]) > 1.1
     assert (tmp_path / "tradeoff-macs.png").stat().st_size > 1000
+
+
+def test_colors_in_features(tmp_path):
+    config = presets.load("scenes-pdl-r18-baseline", ["data.scenes.size=[64, 64]"])
+    path = tmp_path / "last.safetensors"
+    save_checkpoint(path, build_model(config, SCENE_CATEGORIES).state_dict(), config, SCENE_CATEGORIES, {})
+    table = printed("colors_in_features.py", str(path), "--limit", "4")
+    spread, error, explained = (
+        [float(value) for value in re.findall(rf"^{name} +(.*)$", table, re.M)[0].split()]
+        for name in ("spread of the colours", "error", "explained")
+    )
+    expected = [1 - (e / s) ** 2 for s, e in zip(spread, error, strict=True)]
+    assert explained == pytest.approx(expected, abs=0.05)
