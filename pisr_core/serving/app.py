@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
+from python_multipart.exceptions import FormParserError
 from starlette.applications import Starlette
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -153,10 +154,13 @@ def _counted(receive: Receive, megabytes: float) -> Receive:
 
 
 async def _first_file(request: Request) -> tuple[str, bytes]:
-    async with request.form(max_files=1, max_fields=10) as form:
-        for value in form.values():
-            if isinstance(value, UploadFile):
-                return _shown_name(value.filename), await value.read()
+    try:
+        async with request.form(max_files=1, max_fields=10) as form:
+            for value in form.values():
+                if isinstance(value, UploadFile):
+                    return _shown_name(value.filename), await value.read()
+    except FormParserError as error:
+        raise Refusal(400, f"the form has no file that can be read ({error}).") from error
     raise Refusal(400, "the form has no file.")
 
 

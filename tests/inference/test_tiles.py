@@ -210,7 +210,7 @@ def test_a_tile_below_the_stride_and_a_damaged_file_are_told(tmp_path, tiny_mode
     with pytest.raises(ConfigError, match="--tile 8: smaller than the network's stride"):
         predict(tiny_model, [str(photo)], tmp_path / "out", CPU, tiling=Tiling(8, 2))
     path = tmp_path / "cut.tif"
-    Image.open(photo).save(path, tiffinfo={278: 20})
+    Image.open(photo).save(path, compression="tiff_adobe_deflate", tiffinfo={278: 20})
     path.write_bytes(path.read_bytes()[:-9000])
     report = predict(tiny_model, [str(path), str(photo)], tmp_path / "out", CPU, tiling=Tiling(64, 16))
     assert len(report.written) == 1 and len(report.failed) == 1 and "cut.tif" in report.failed[0]

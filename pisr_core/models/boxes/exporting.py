@@ -85,7 +85,7 @@ class RegionNetwork(ExportableNetwork):
 
     def _named(self, logits: Tensor, detections: Sequence[Detections]) -> dict[str, Tensor]:
         columns = [torch.stack([getattr(found, name) for found in detections]) for name in DETECTION_OUTPUTS]
-        return dict(zip(self.raw_outputs, (logits, *columns), strict=True))
+        return dict(zip(type(self).raw_outputs, (logits, *columns), strict=True))
 
     def merge(self, raw: dict[str, Tensor]) -> PanopticMaps:
         """Detections on top of the stuff."""

@@ -65,11 +65,11 @@ class CenterOffsetNetwork(ExportableNetwork):
         """S, M and O."""
         final = output.final
         values = (final.semantic.logits, final.center_heatmap, final.offset)
-        return dict(zip(self.raw_outputs, values, strict=True))
+        return dict(zip(type(self).raw_outputs, values, strict=True))
 
     def merge(self, raw: dict[str, Tensor]) -> PanopticMaps:
         """Pixels to centres."""
-        logits, center, offset = (enlarge(raw[name]) for name in self.raw_outputs)
+        logits, center, offset = (enlarge(raw[name]) for name in type(self).raw_outputs)
         model = self.model
         semantic = logits.argmax(dim=1)
         return merge_centers(

@@ -36,7 +36,7 @@ class MaskNetwork(ExportableNetwork):
 
     def raw(self, output: MaskOutput) -> dict[str, Tensor]:
         """Classes and masks of the queries."""
-        return dict(zip(self.raw_outputs, (output.final.class_logits, output.final.mask_logits), strict=True))
+        return dict(zip(type(self).raw_outputs, (output.final.class_logits, output.final.mask_logits), strict=True))
 
     def merge(self, raw: dict[str, Tensor]) -> PanopticMaps:
         """Pixels to queries."""

@@ -213,6 +213,7 @@ def _bar(progress: Progress, before: int, total: int) -> type[tqdm]:
 
     class Bar(tqdm):
         def __init__(self, *arguments: Any, **options: Any) -> None:
+            options.pop("name", None)  # of the group of bars, which the client's own class knows
             super().__init__(*arguments, **(options | {"file": io.StringIO(), "disable": False}))
 
         def display(self, *_: Any, **__: Any) -> bool:
