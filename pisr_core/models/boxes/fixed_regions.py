@@ -152,7 +152,7 @@ def _anchors(
 def _pool(pyramid: Pyramid, boxes: Float[Tensor, "b k 4"], cells: int) -> Float[Tensor, "bk c cells cells"]:
     """RoIAlign of every box on every level, of which each keeps its own: the number of boxes a level has no bound."""
     flat = boxes.flatten(0, 1)
-    image = torch.arange(boxes.shape[0], device=boxes.device).repeat_interleave(boxes.shape[1])
+    image = torch.arange(boxes.shape[0], device=boxes.device)[:, None].expand(boxes.shape[:2]).flatten()
     rois = torch.cat((image[:, None].to(flat.dtype), flat), dim=1)
     level = LevelMapper(2, 5)([flat])[:, None, None, None]
     pooled = torch.zeros(1)
