@@ -133,15 +133,24 @@ def compare_commands(folder: Path, runs: int) -> None:
         )
 
 
+MEASURE = """
+import os, subprocess, sys, time
+start = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+process.returncode = os.waitstatus_to_exitcode(status)
+if process.returncode:
+    sys.exit(f"{sys.argv[1:]} ended with {process.returncode}")
+print(time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+"""
+"""In a process of its own, for a command's peak of memory begins with that of the process that starts it."""
+
+
 def cost_of(command: list[str]) -> tuple[float, float, float]:
     """Seconds, seconds of all cores, and megabytes at the peak of a command."""
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{command} ended with {process.returncode}")
-    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    done = subprocess.run([sys.executable, "-c", MEASURE, *command], stdout=subprocess.PIPE, text=True, check=True)
+    seconds, cores, megabytes = map(float, done.stdout.split())
+    return seconds, cores, megabytes
 
 
 def compare_cityscapes(root: Path, count: int, runs: int) -> None:
