@@ -7,6 +7,7 @@ import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ ENCODER = "network.encoder.backbone."
 
 HEAD_WIDTH = 64
 """Of DINOv2's attention."""
+
+GATED_SINCE = (5, 18)
+"""The version of `transformers` that names gated layers as `from_timm` does."""
 
 DINOV3_BASES = {
     384: "facebook/dinov3-vits16-pretrain-lvd1689m",
@@ -112,7 +116,7 @@ def _checkpoint(
     classes = categories_by_number(path, count, to_predict) if categories is None else tuple(categories)
     settings = _shared_settings(heads)
     if "pos_embed" in encoder:
-        backbone, own = from_timm(encoder), _dinov2_settings(encoder)
+        backbone, own = from_timm(encoder), _dinov2_settings(path, encoder)
     else:
         backbone, own = _dinov3(path, from_dinov3(encoder), heads, base)
     for pattern, new in _HEADS:
@@ -132,9 +136,17 @@ def _shared_settings(heads: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def _dinov2_settings(encoder: Mapping[str, Tensor]) -> dict[str, Any]:
+def _dinov2_settings(path: Path, encoder: Mapping[str, Tensor]) -> dict[str, Any]:
     patch = encoder["patch_embed.proj.weight"].shape[-1]
     width = encoder["cls_token"].shape[-1]
+    gated = len(encoder["blocks.0.mlp.fc1.weight"]) != encoder["blocks.0.mlp.fc2.weight"].shape[1]
+    installed = version("transformers")
+    if gated and tuple(map(int, installed.split(".")[:2])) < GATED_SINCE:
+        needed = ".".join(map(str, GATED_SINCE))
+        raise CheckpointError(
+            f"{path}: transformers {installed} names the gated layers of such a DINOv2 otherwise: it needs {needed} or "
+            f"newer. pip install --upgrade 'transformers>={needed}'"
+        )
     return {
         "model_type": "eomt",
         "num_hidden_layers": _depth(encoder),
@@ -142,7 +154,7 @@ def _dinov2_settings(encoder: Mapping[str, Tensor]) -> dict[str, Any]:
         "num_register_tokens": encoder["reg_token"].shape[1] if "reg_token" in encoder else 0,
         "patch_size": patch,
         "image_size": math.isqrt(encoder["pos_embed"].shape[1]) * patch,
-        "use_swiglu_ffn": len(encoder["blocks.0.mlp.fc1.weight"]) != encoder["blocks.0.mlp.fc2.weight"].shape[1],
+        "use_swiglu_ffn": gated,
     }
 
 

@@ -5,6 +5,7 @@ import json
 import pytest
 import timm
 import torch
+import transformers
 from safetensors.torch import save_file
 from tiny_networks import CLASSES, SIDE, eomt, eomt_dinov3
 
@@ -12,7 +13,8 @@ from pisr_core.errors import CheckpointError
 from pisr_core.models import build_model
 from pisr_core.models.queries.universal.eomt_names import from_timm
 from pisr_core.structures import Category
-from pisr_core.weights.public.eomt import read_eomt_file
+from pisr_core.weights.public import eomt as public_eomt
+from pisr_core.weights.public.eomt import GATED_SINCE, read_eomt_file
 
 CATEGORIES = tuple(Category(index, str(index), index < 2) for index in range(CLASSES))
 HEADS = {
@@ -52,7 +54,9 @@ def logits_of(network, images):
 
 
 @pytest.mark.parametrize("gated", [False, True])
-def test_dinov2_is_that_of_timm(tmp_path, gated):
+def test_dinov2_is_that_of_timm(tmp_path, gated, monkeypatch):
+    if gated and tuple(map(int, transformers.__version__.split(".")[:2])) < GATED_SINCE:
+        pytest.skip("this version names gated layers otherwise")
     vit = timm.create_model(
         "vit_giant_patch14_reg4_dinov2" if gated else "vit_small_patch14_reg4_dinov2",
         embed_dim=64,
@@ -67,6 +71,10 @@ def test_dinov2_is_that_of_timm(tmp_path, gated):
     network.load_state_dict(from_timm(vit.state_dict()), strict=False)
     torch.save(authors_names(network, vit.state_dict()), tmp_path / "pytorch_model.bin")
     checkpoint = read_eomt_file(tmp_path / "pytorch_model.bin", CATEGORIES)
+    if gated:
+        monkeypatch.setattr(public_eomt, "GATED_SINCE", (99, 1))
+        with pytest.raises(CheckpointError, match=r"pytorch_model.bin: transformers .* it needs 99.1 or newer"):
+            read_eomt_file(tmp_path / "pytorch_model.bin", CATEGORIES)
     model, images = loaded(checkpoint), torch.randn(1, 3, SIDE, SIDE)
     model.pixel_mean.zero_()
     model.pixel_std.fill_(1)
