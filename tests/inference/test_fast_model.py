@@ -156,15 +156,16 @@ for preset in sys.argv[1:]:
 def test_every_architecture_compiles():
     """In a process of its own: types that are checked at run time, as in tests, break the graphs.
 
-    Older compilers, as of torch 2.8, break two of them once.
+    Older compilers, as of torch 2.8, break some of them once.
     """
     names = ["scenes-pdl-r18", "custom-maskformer-r18", "custom-upernet-r18", "custom-pfpn-r18"]
     done = subprocess.run([sys.executable, "-c", COMPILE, *names], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     graphs = {name: (int(count), int(nodes)) for name, count, nodes in map(str.split, done.stdout.splitlines())}
     assert list(graphs) == names
+    most = 1 if torch.__version__ >= (2, 9) else 2
     for name, (count, nodes) in graphs.items():
-        assert nodes > 60 and count <= (4 if "pfpn" in name else 2), graphs
+        assert nodes > 60 and count <= (4 if "pfpn" in name else most), graphs
 
 
 def compile_with(monkeypatch, backend):
