@@ -259,7 +259,7 @@ def learn(
     """Cross entropy, PQ, mIoU and ω's two chances after training one choice with one seed."""
     torch.manual_seed(seed)
     relation, config, loss_config = build(model, change)
-    head, share = copy.deepcopy(model.initial_heads.semantic), model.initial_heads.shares[0]
+    head, width = copy.deepcopy(model.initial_heads.semantic), model.initial_heads.widths[0]
 
     def inputs(features: Tensor, first: CenterOffsetPrediction) -> tuple[Tensor, SemanticPrediction, Tensor]:
         k = config.top_k if relation.uses_instances else 0
@@ -276,7 +276,7 @@ def learn(
         index = torch.randint(len(train.features), (BATCH,), generator=order)
         features, first, targets = train.batch(index, flip=bool(torch.rand(1, generator=order) < 0.5))
         read = inputs(features, first)
-        predicted = enlarged(head(relation(*read)[:, share]), targets.semantic)
+        predicted = enlarged(head(relation(*read)[:, :width]), targets.semantic)
         weight = torch.ones_like(predicted[:, 0])
         loss = hard_pixel_cross_entropy(predicted, targets.semantic, weight, loss_config.hard_pixel_share)
         weights = relation.taught_weights(*read) if loss_config.reweighting else None
@@ -295,7 +295,7 @@ def learn(
         for index in torch.arange(len(val.features)).split(BATCH):
             features, first, targets = val.batch(index)
             read = inputs(features, first)
-            final = replace(first, semantic=SemanticPrediction.from_logits(head(relation(*read)[:, share])))
+            final = replace(first, semantic=SemanticPrediction.from_logits(head(relation(*read)[:, :width])))
             predicted = enlarged(final.semantic.logits, targets.semantic)
             losses.append(F.cross_entropy(predicted, targets.semantic, ignore_index=IGNORE_INDEX).item())
             weights = relation.taught_weights(*read)

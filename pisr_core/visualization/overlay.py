@@ -49,7 +49,7 @@ def overlay(
         lasting_ids: give a thing the shade of its id, which it has in all frames of a film.
     """
     positions, colors = _positions(panoptic), palette(panoptic, categories, lasting_ids)
-    picture = np.empty_like(image)
+    picture = np.empty(image.shape, np.uint8)
     for rows in _rows_at_once(positions):
         part = picture[rows]
         cv2.addWeighted(image[rows], 1 - OPACITY, _painted(positions[rows], colors), OPACITY, 0, dst=part)

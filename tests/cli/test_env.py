@@ -55,7 +55,8 @@ def test_lists_what_pyproject_lists():
     names = [re.match(r"[\w-]+", line)[0] for line in project["dependencies"]]
     assert list(PACKAGES) == names
     for extra, packages in EXTRAS.items():
-        assert list(packages) == [re.match(r"[\w-]+", line)[0] for line in project["optional-dependencies"][extra]]
+        needed = [re.match(r"[\w-]+", line)[0] for line in project["optional-dependencies"][extra]]
+        assert list(packages) == [name for name in needed if name not in PACKAGES]  # of torch a newer one
 
 
 def test_finds_datasets_where_they_are_looked_for(folder, monkeypatch):
