@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import resource
 import signal
@@ -18,6 +19,9 @@ LARGE = ("numpy", "cv2", "scipy.linalg", "torch")
 
 LONGEST = 60
 """Seconds that one may take: without memory some wait for ever."""
+
+TO_SPARE = 2**26
+"""Bytes that must be left: what one process has just enough for another one may not load, as places are drawn by lot."""
 
 TOO_LITTLE = ("failed to map", "annot allocate memory", "bad_alloc")
 """In what the loader and the C++ library say."""
@@ -64,6 +68,7 @@ def _load(module: str) -> Never:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     try:
         import_module(module)
+        mmap.mmap(-1, TO_SPARE)
     except BaseException as error:  # another one will come again, where it is seen
         status = isinstance(error, MemoryError) or any(words in str(error) for words in TOO_LITTLE)
     os._exit(status)
