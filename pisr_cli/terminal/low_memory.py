@@ -20,8 +20,8 @@ LARGE = ("numpy", "cv2", "scipy.linalg", "torch")
 LONGEST = 60
 """Seconds that one may take: without memory some wait for ever."""
 
-TO_SPARE = 2**26
-"""Bytes that must be left: what one process has just enough for another one may not load, as places are drawn by lot."""
+TO_SPARE = 2**28
+"""Bytes that must be left: what just fits into one process may not into the next, for places are drawn by lot."""
 
 TOO_LITTLE = ("failed to map", "annot allocate memory", "bad_alloc")
 """In what the loader and the C++ library say."""
