@@ -4,7 +4,7 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("gigabytes", [0.3, 2])  # so little that a library does not load, aborts
+@pytest.mark.parametrize("gigabytes", [0.3, 3])  # so little that a library does not load, aborts
 def test_little_memory_ends_in_a_message(gigabytes):
     limit = f"ulimit -v {int(gigabytes * 2**20)} && exec "
     command = ["sh", "-c", limit + '"$0" "$@"', sys.executable, "-m", "pisr_cli", "env"]

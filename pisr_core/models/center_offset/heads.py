@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -55,12 +56,14 @@ class CenterOffsetHeads(nn.Module):
             features: F, or F_pan.
             earlier: the stage before; it is read by heads without `instances` only.
         """
+        parts = features.split(self.widths, dim=1)
         # A part that lies between others is copied here, or each convolution that reads it would.
-        parts = [part.clone() for part in features.split(self.widths, dim=1)] if len(self.widths) > 1 else [features]
-        semantic = SemanticPrediction.from_logits(self.semantic(parts[0]))
+        own = torch.clone if len(parts) > 1 else nn.Identity()
+        semantic = SemanticPrediction.from_logits(self.semantic(own(parts[0])))
         if earlier is not None and not self.instances:
             return replace(earlier, semantic=semantic)
-        return CenterOffsetPrediction(semantic, self.center(parts[-1]), self.offset(parts[-1]))
+        instance = own(parts[-1])
+        return CenterOffsetPrediction(semantic, self.center(instance), self.offset(instance))
 
     def class_axes(self, classes: Sequence[str]) -> ClassAxes:
         """The semantic predictor's."""
