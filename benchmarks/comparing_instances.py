@@ -12,6 +12,7 @@ The README's preset sees 7,200 pictures.
 alone        the head alone, which sees one instance
 pisr         the paper's attention, F + norm(F_pan)
 softmax      `relation.attention = "softmax"`
+categories   `relation.attention = "categories"`
 transformer  a layer of torch's encoder in place of the relation
 """
 
@@ -23,10 +24,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pisr_core.data.scenes.things import CLEAR_COLORS
 from pisr_core.relations.attention import PanopticRelationalAttention
+from pisr_core.relations.category_attention import CategoryAttention
 
 CHANNELS = 128
-COLORS, SHAPES, OTHERS = 9, 3, 3
+SHAPES, OTHERS = 3, 3
 INSTANCES = 8 + OTHERS
 BATCH = 32
 COLUMNS = (225, 450, 900, 1800, 3600)
@@ -84,16 +87,16 @@ class Pictures:
 
     def __init__(self, noise: float) -> None:
         self.noise = noise
-        self.colors = torch.rand(COLORS, 3)
+        self.colors = torch.tensor(CLEAR_COLORS) / 255
         self.projection = torch.randn(3 + SHAPES + 2, CHANNELS) / 2
 
     def draw(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Encodings (count, m, c), whether the instance has a twin, and whether that decides its class."""
         shapes = torch.rand(count, SHAPES).argsort(dim=1)[:, :2].repeat_interleave(4, dim=1)
-        three = torch.rand(count, 2, COLORS).argsort(dim=2)[..., :3]
+        three = torch.rand(count, 2, len(self.colors)).argsort(dim=2)[..., :3]
         colors = three[..., [0, 0, 1, 2]].flatten(1)
         shapes = F.pad(shapes, (0, OTHERS), value=SHAPES)
-        colors = torch.cat((colors, torch.randint(COLORS, (count, OTHERS))), dim=1)
+        colors = torch.cat((colors, torch.randint(len(self.colors), (count, OTHERS))), dim=1)
         seen = self.colors[colors] + self.noise * torch.randn(count, INSTANCES, 3)
         known = torch.cat((seen, F.one_hot(shapes, SHAPES + 1), torch.ones(count, INSTANCES, 1)), dim=2)
         answers = F.pad(torch.tensor([1.0, 1.0, 0.0, 0.0]).repeat(2), (0, OTHERS)).expand(count, -1)
@@ -105,7 +108,7 @@ class Pictures:
 class Related(nn.Module):
     """Logits of instances, after F + norm(F_pan) if there is an attention."""
 
-    def __init__(self, attention: PanopticRelationalAttention | None) -> None:
+    def __init__(self, attention: PanopticRelationalAttention | CategoryAttention | None) -> None:
         super().__init__()
         self.attention = attention
         self.norm = nn.BatchNorm2d(CHANNELS)
@@ -116,7 +119,9 @@ class Related(nn.Module):
         """(b, m) from (b, m, c): each instance is a cell of F."""
         features = encodings.transpose(1, 2)[..., None]
         if self.attention is not None:
-            features = features + self.norm(self.attention(encodings, features))
+            own = torch.eye(INSTANCES).expand(len(encodings), -1, -1)[..., None]
+            asking = own if isinstance(self.attention, CategoryAttention) else features
+            features = features + self.norm(self.attention(encodings, asking))
         return self.head(features)[:, 0, :, 0]
 
 
@@ -142,6 +147,7 @@ RELATIONS = {
     "alone": lambda: Related(None),
     "pisr": lambda: attention(softmax=False),
     "softmax": lambda: attention(softmax=True),
+    "categories": lambda: Related(CategoryAttention(CHANNELS, CHANNELS)),
     "transformer": Encoder,
 }
 

@@ -26,7 +26,6 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import Conv2dNormActivation
 
 from pisr_core.config import LossConfig, RelationConfig
 from pisr_core.data import build_dataset
@@ -39,31 +38,13 @@ from pisr_core.models.center_offset.merging.panoptic import center_offset_panopt
 from pisr_core.models.center_offset.panoptic_deeplab import PanopticDeepLab
 from pisr_core.models.center_offset.structures import CenterOffsetPrediction, CenterOffsetTargets
 from pisr_core.models.center_offset.targets import CenterOffsetTargetGenerator
+from pisr_core.models.class_weights import class_weights
 from pisr_core.relations import PISR, Relation, build_relation
 from pisr_core.relations.reweighting import Reweighting, reweighting_loss
 from pisr_core.runtime.devices.device import choose_device
 from pisr_core.structures import IGNORE_INDEX, PanopticSegmentation, SemanticPrediction
 
 BATCH = 8
-
-
-class Convolutions(Relation):
-    """What PISR computes, with a matrix that is the same for all images in place of that of their categories.
-
-    The control that separates the relation's gain from that of more layers.
-    """
-
-    uses_instances = False
-
-    def __init__(self, channels: int, inner_channels: int) -> None:
-        super().__init__()
-        self.h = Conv2dNormActivation(channels, inner_channels, kernel_size=3)
-        self.back = nn.Conv2d(inner_channels, channels, kernel_size=1, bias=False)
-        nn.init.zeros_(self.back.weight)
-
-    def forward(self, features: Tensor, semantic: SemanticPrediction, instances: Tensor) -> Tensor:
-        """F, and what the layers make of it."""
-        return features + self.back(self.h(features))
 
 
 Change = Mapping[str, object] | Callable[[PISR], object]
@@ -139,6 +120,12 @@ CHOICES: dict[str, Change] = {
     "taught + sure": TAUGHT,
     "hard + score + taught": {**APART, **TAUGHT},
     "softmax": {"attention": "softmax"},
+    "softmax, F_pan at 0.5": {"attention": "softmax", "start": 0.5},
+    "categories": {"attention": "categories"},
+    "categories, F_pan at 0.5": {"attention": "categories", "start": 0.5},
+    "hard + score + categories": {**APART, "attention": "categories", "start": 0.5},
+    "hard + score + categories + taught": {**APART, **TAUGHT, "attention": "categories", "start": 0.5},
+    "hard + score + categories + K = 0": {**APART, "attention": "categories", "start": 0.5, "top_k": 0},
     "C = 4": {"instance_radius": 4.0},
     "C = 16": {"instance_radius": 16.0},
     "P(thing)": {"thing_mask": "probability"},
@@ -242,8 +229,6 @@ def build(model: PanopticDeepLab, change: Change) -> tuple[Relation, RelationCon
         change = {name: value for name, value in change.items() if not name.startswith("loss.")}
     shipped = replace(model.config.relation, name="pisr", top_k=64)
     channels = model.config.deeplab.semantic.channels + model.config.deeplab.instance.channels
-    if not callable(change) and change.get("name") == "convolutions":
-        return Convolutions(channels, shipped.channels), shipped, loss
     config = shipped if callable(change) else replace(shipped, **change)  # type: ignore[arg-type]
     relation = build_relation(channels, len(model.categories), config)
     assert relation is not None
@@ -254,7 +239,14 @@ def build(model: PanopticDeepLab, change: Change) -> tuple[Relation, RelationCon
 
 
 def learn(
-    model: PanopticDeepLab, train: Seen, val: Seen, change: Change, seed: int, steps: int, lr: float
+    model: PanopticDeepLab,
+    train: Seen,
+    val: Seen,
+    change: Change,
+    seed: int,
+    steps: int,
+    lr: float,
+    weights_of_classes: Tensor | None = None,
 ) -> tuple[float, float, float, float, float]:
     """Cross entropy, PQ, mIoU and ω's two chances after training one choice with one seed."""
     torch.manual_seed(seed)
@@ -278,7 +270,9 @@ def learn(
         read = inputs(features, first)
         predicted = enlarged(head(relation(*read)[:, :width]), targets.semantic)
         weight = torch.ones_like(predicted[:, 0])
-        loss = hard_pixel_cross_entropy(predicted, targets.semantic, weight, loss_config.hard_pixel_share)
+        loss = hard_pixel_cross_entropy(
+            predicted, targets.semantic, weight, loss_config.hard_pixel_share, weights_of_classes
+        )
         weights = relation.taught_weights(*read) if loss_config.reweighting else None
         if weights is not None:
             there = what_is_there(first, targets, weights.shape[1], config)
@@ -359,12 +353,17 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2400, help="the first so many to learn from")
     parser.add_argument("--val", type=int, default=0, help="the first so many to score; 0 for all")
     parser.add_argument("--lr", type=float, default=0.001)
+    parser.add_argument("--class-weights", default="", help="as in loss.class_weights: boat=3,car=3")
     parser.add_argument("--device")
     arguments = parser.parse_args()
     names = ["default", *(name for name in (arguments.only or ",".join(CHOICES)).split(",") if name != "default")]
     model = load_model(arguments.base, choose_device(arguments.device))
     assert isinstance(model, PanopticDeepLab), "a Panoptic-DeepLab is needed"
     model.requires_grad_(False)
+    factors = dict(pair.split("=") for pair in arguments.class_weights.split(",") if pair)
+    loss = replace(model.config.loss, class_weights={name: float(factor) for name, factor in factors.items()})
+    weights = class_weights(loss, model.categories)
+    weights = None if weights is None else weights.to(model.pixel_mean.device)
     train = look_at(model, "train", arguments.data, arguments.images)
     val = look_at(model, "val", arguments.data, arguments.val)
     print(f"{len(train.features)} images, {arguments.steps} steps of {BATCH}, seeds 0 to {arguments.seeds - 1}")
@@ -374,7 +373,7 @@ def main() -> None:
     for name in names:
         start = time.perf_counter()
         results = [
-            learn(model, train, val, CHOICES[name], seed, arguments.steps, arguments.lr)
+            learn(model, train, val, CHOICES[name], seed, arguments.steps, arguments.lr, weights)
             for seed in range(arguments.seeds)
         ]
         losses, pqs, mious, *chances = (list(column) for column in zip(*results, strict=True))

@@ -33,8 +33,9 @@ class PlanOptions:
 
     preset: Annotated[str, typer.Option(help="The preset that all variants change.", metavar="NAME")]
     variants: Annotated[
-        str, typer.Option(help="Variants of Table 5, and the control `heads`.", metavar="NAME,NAME…")
-    ] = "none,heads,concat,product,ocr,noreweight,pisr"
+        str,
+        typer.Option(help="Variants of Table 5, and the controls `heads` and `convolutions`.", metavar="NAME,NAME…"),
+    ] = "none,heads,convolutions,concat,product,ocr,noreweight,pisr"
     more: Annotated[
         list[str] | None,
         typer.Option(

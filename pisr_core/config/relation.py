@@ -27,7 +27,8 @@ class PISRConfig:
     confidence: bool = False
     """ω reads the largest value of each category's map too: how sure the first prediction is of it anywhere."""
     attention: str = "linear"
-    """`linear`, as in the paper, or `softmax`: F_sp becomes each cell's shares of the categories, as in OCR."""
+    """`linear`, as in the paper; `softmax`: F_sp becomes each cell's shares of the categories, as in OCR; or
+    `categories`: classes and instances attend to one another, and each cell takes what those that it belongs to get."""
     presence: float = 0.0
     """The mass, cells, with which an encoding keeps half of its size: each is multiplied by m / (m + presence), m its
     map's mass in those cells that it is gathered from, for the LayerNorm gives even those of absent classes full size;
@@ -38,6 +39,8 @@ class PISRConfig:
     residual: bool = True
     """Return F + F_pan, where F_pan is zero at first (the norm's scale, or g_q without it), so that an untrained module
     changes nothing; otherwise F_pan alone, as in the paper."""
+    start: float = 0.0
+    """With `residual`, the scale of F_pan at first. At 0 nothing but the scale itself learns until it has grown."""
     fused: bool = True
     """Multiply the attention in the order that never builds the (n+k)×h×w map."""
     kernel: int = 3
@@ -48,7 +51,10 @@ class PISRConfig:
     def __post_init__(self) -> None:
         check_choice("relation.normalization", self.normalization, ("mass", "area"))
         check_counts(self, "relation", ("channels", "encoding_stride"))
-        check_choice("relation.attention", self.attention, ("linear", "softmax"))
+        check_choice("relation.attention", self.attention, ("linear", "softmax", "categories"))
+        every_cell = self.encoding_stride == 1 or self.attention != "categories"
+        check(every_cell, "relation.encoding_stride", self.encoding_stride, "1 with relation.attention = 'categories'")
+        check(self.start >= 0, "relation.start", self.start, "0 or above")
         check(self.kernel in (1, 3), "relation.kernel", self.kernel, "1 or 3")
         check_counts(self, "relation", ("top_k",), least=0)
         check(self.presence >= 0, "relation.presence", self.presence, "0 or above")

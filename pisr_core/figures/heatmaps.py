@@ -54,11 +54,10 @@ def gather_maps(model: PanopticModel, sample: Sample, device: torch.device) -> I
         (result,) = model.panoptic(output, batch.input_sizes, [size])
         weights = signals = None
         if isinstance(relation, PISR):
-            features, _, instances = inputs[0]
-            rows = model.network.relation_rows(instances.shape[1])
-            encodings, omega = relation.weighted_encodings(*inputs[0])
+            rows = model.network.relation_rows(inputs[0][2].shape[1])
+            _, omega = relation.weighted_encodings(*inputs[0])
             weights = None if omega is None else omega[0, rows]
-            signals = relation.attention.spatial_panoptic_features(encodings, features)[0, rows]
+            signals = relation.spatial_panoptic_features(*inputs[0])[0, rows]
         return ImageMaps(
             image=host_image(sample),
             input_size=batch.input_sizes[0],

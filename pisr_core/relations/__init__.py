@@ -10,19 +10,22 @@ from collections.abc import Callable
 from pisr_core.config import RelationConfig, check_choice
 from pisr_core.relations.base import IdentityRelation, Relation
 from pisr_core.relations.concatenation import Concatenation
+from pisr_core.relations.convolutions import Convolutions
 from pisr_core.relations.ocr import OCR
 from pisr_core.relations.pisr import PISR
 from pisr_core.relations.product import ElementwiseProduct
 
 RELATIONS: dict[str, Callable[[int, int, RelationConfig], Relation]] = {
     "heads": lambda channels, num_classes, config: IdentityRelation(),
+    "convolutions": lambda channels, num_classes, config: Convolutions(channels, config.channels, config.kernel),
     "concat": lambda channels, num_classes, config: Concatenation(channels, num_classes, config.top_k),
     "product": lambda channels, num_classes, config: ElementwiseProduct(channels, num_classes, config.top_k),
     "ocr": lambda channels, num_classes, config: OCR(channels, config.channels),
     "pisr": PISR,
 }
 """Builders by the name in a preset, from c, n and the relation's settings: second heads on F itself (the control of
-deep supervision), the alternatives of Table 5, and the paper's module. `none` builds nothing."""
+deep supervision), the same behind as many layers as PISR has (that of depth), the alternatives of Table 5, and the
+paper's module. `none` builds nothing."""
 
 
 def build_relation(channels: int, num_classes: int, config: RelationConfig) -> Relation | None:
@@ -45,6 +48,7 @@ __all__ = [
     "PISR",
     "RELATIONS",
     "Concatenation",
+    "Convolutions",
     "ElementwiseProduct",
     "IdentityRelation",
     "Relation",

@@ -12,6 +12,7 @@ from pisr_core.class_axes import ClassAxes, ClassAxis
 from pisr_core.config import PISRConfig
 from pisr_core.relations.attention import PanopticRelationalAttention
 from pisr_core.relations.base import Relation, check_top_k
+from pisr_core.relations.category_attention import CategoryAttention, memberships
 from pisr_core.relations.encodings import panoptic_encodings
 from pisr_core.relations.reweighting import Reweighting
 from pisr_core.structures import SemanticPrediction
@@ -37,19 +38,23 @@ class PISR(Relation):
         self.encoding_stride = config.encoding_stride
         self.encoding_norm = nn.LayerNorm(channels, bias=False) if config.encoding_norm else nn.Identity()
         # Before the reweighting, so that a seed gives the same attention with and without it.
-        self.attention = PanopticRelationalAttention(
-            channels,
-            num_classes + config.top_k,
-            config.channels,
-            config.fused,
-            config.kernel,
-            config.attention == "softmax",
+        self.attention: PanopticRelationalAttention | CategoryAttention = (
+            CategoryAttention(channels, config.channels)
+            if config.attention == "categories"
+            else PanopticRelationalAttention(
+                channels,
+                num_classes + config.top_k,
+                config.channels,
+                config.fused,
+                config.kernel,
+                config.attention == "softmax",
+            )
         )
         self.reweighting = Reweighting(channels, confidence=config.confidence) if config.reweight else None
         self.feature_norm: nn.Module = nn.BatchNorm2d(channels) if config.feature_norm else nn.Identity()
         if config.residual:
-            starts_at_zero = self.feature_norm if config.feature_norm else self.attention.g_q
-            nn.init.zeros_(starts_at_zero.weight)  # type: ignore[arg-type]
+            start = self.feature_norm if config.feature_norm else self.attention.g_q
+            start.weight.data.mul_(config.start)  # type: ignore[operator]
 
     def forward(
         self,
@@ -63,7 +68,7 @@ class PISR(Relation):
             ConfigError: there are more instances than `config.top_k`.
         """
         encodings, _ = self.weighted_encodings(features, semantic, instances)
-        relational = self.feature_norm(self.attention(encodings, features))
+        relational = self.feature_norm(self.attention(encodings, self._asking(features, semantic, instances)))
         return features + relational if self.config.residual else relational
 
     def weighted_encodings(
@@ -78,6 +83,24 @@ class PISR(Relation):
             return encodings, None
         weights = self.reweighting(encodings, mass, confidence)
         return encodings * weights.unsqueeze(2), weights
+
+    def spatial_panoptic_features(
+        self,
+        features: Float[Tensor, "b c h w"],
+        semantic: SemanticPrediction,
+        instances: Float[Tensor, "b k _ _"],
+    ) -> Float[Tensor, "b m h w"]:
+        """F_sp: how strongly each cell answers to each category."""
+        encodings, _ = self.weighted_encodings(features, semantic, instances)
+        return self.attention.spatial_panoptic_features(encodings, self._asking(features, semantic, instances))
+
+    def _asking(
+        self, features: Float[Tensor, "b c h w"], semantic: SemanticPrediction, instances: Float[Tensor, "b k _ _"]
+    ) -> Float[Tensor, "b _ h w"]:
+        """What the cells attend with: F, or which categories they belong to."""
+        if self.config.attention == "categories":
+            return memberships(semantic.probabilities, instances)
+        return features
 
     def taught_weights(
         self,
@@ -113,5 +136,7 @@ class PISR(Relation):
         return maps[..., :: self.encoding_stride, :: self.encoding_stride]
 
     def class_axes(self, classes: Sequence[str], first: int = 0) -> ClassAxes:
-        """What g_p mixes."""
+        """What g_p mixes, where there is one."""
+        if isinstance(self.attention, CategoryAttention):
+            return {}
         return {"attention.g_p.weight": (ClassAxis(0, tuple(classes), first), ClassAxis(1, tuple(classes), first))}

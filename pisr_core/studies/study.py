@@ -47,13 +47,15 @@ class Variant:
 TABLE_5 = (
     Variant("none", ("relation.name=none",)),
     Variant("heads", ("relation.name=heads",)),
+    Variant("convolutions", ("relation.name=convolutions",)),
     Variant("concat", ("relation.name=concat",)),
     Variant("product", ("relation.name=product",)),
     Variant("ocr", ("relation.name=ocr",)),
     Variant("noreweight", ("relation.name=pisr", "relation.reweight=false")),
     Variant("pisr", ("relation.name=pisr", "relation.reweight=true")),
 )
-"""The rows of Table 5, and `heads`: second heads without a relation, the control of deep supervision."""
+"""The rows of Table 5, and two controls: `heads`, second heads without a relation, of deep supervision, and
+`convolutions`, the same behind as many layers as PISR has, of depth."""
 
 
 def parse_variant(text: str) -> Variant:

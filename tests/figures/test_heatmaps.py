@@ -47,14 +47,22 @@ def test_what_is_gathered_is_the_modules_own(sample):
     assert not model.relation._forward_pre_hooks
 
 
-def test_the_signals_are_those_of_the_literal_order(sample):
-    model = small_model("scenes-pdl-r18", "relation.fused=false")
+@pytest.mark.parametrize("settings", ["relation.fused=false", "relation.attention=softmax"])
+def test_the_signals_are_those_of_the_literal_order(sample, settings):
+    model = small_model("scenes-pdl-r18", settings)
     seen = []
     attention = model.relation.attention
     own = attention.spatial_panoptic_features
     attention.spatial_panoptic_features = lambda *inputs: seen.append(own(*inputs)) or seen[-1]
     maps = gather_maps(model, sample, CPU)
     assert len(seen) == 2 and torch.equal(maps.signals, seen[0][0])
+
+
+def test_the_signals_of_categories_are_shares(sample):
+    model = small_model("scenes-pdl-r18", "relation.attention=categories", "relation.partition=hard")
+    signals = gather_maps(model, sample, CPU).signals
+    assert signals.shape[0] == len(SCENE_CATEGORIES) + 8 and signals.min() >= 0
+    torch.testing.assert_close(signals.sum(dim=0), torch.ones(signals.shape[1:]))
 
 
 @pytest.mark.parametrize(

@@ -75,9 +75,11 @@ def test_predictions_are_the_same_up_to_rounding(settings):
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize("fused", [True, False])
-def test_the_norm_of_f_pan_moves_into_g_q(fused):
-    relation = as_trained(PISR(8, 3, PISRConfig(channels=6, top_k=4, fused=fused)).double())
+@pytest.mark.parametrize(
+    "settings", [{}, {"fused": False}, {"attention": "softmax"}, {"attention": "categories"}], ids=str
+)
+def test_the_norm_of_f_pan_moves_into_g_q(settings):
+    relation = as_trained(PISR(8, 3, PISRConfig(channels=6, top_k=4, **settings)).double())
     features = torch.randn(2, 8, 5, 7).double()
     semantic = SemanticPrediction.from_logits(torch.randn(2, 3, 5, 7).double())
     instances = torch.rand(2, 4, 5, 7).double()

@@ -104,11 +104,27 @@ def test_every_relation_keeps_the_layout_and_learns(name, k):
     assert sum(gradient.abs().sum() > 0 for gradient in gradients) >= (1 if name == "heads" else 2)
 
 
-@pytest.mark.parametrize("name", ["heads", "concat", "product", "pisr"])
+@pytest.mark.parametrize("name", ["heads", "convolutions", "concat", "product", "pisr"])
 def test_untrained_relation_changes_nothing(name):
     relation = build_relation(C, N, RelationConfig(name=name, channels=8, top_k=K)).eval()
     features, semantic, instances = inputs()
     torch.testing.assert_close(relation(features, semantic, instances), features)
+
+
+def test_convolutions_are_pisrs_layers_with_one_matrix_for_all_images():
+    pisr, control = (
+        build_relation(C, N, RelationConfig(name=name, channels=8, top_k=K)).eval() for name in ("pisr", "convolutions")
+    )
+    features, semantic, instances = inputs()
+    control.h.load_state_dict(pisr.attention.h.state_dict())
+    encodings, _ = pisr.weighted_encodings(features, semantic, instances)
+    for norm in (pisr.feature_norm, control.feature_norm):
+        torch.nn.init.constant_(norm.weight, 0.7)
+    for image, matrix in enumerate(pisr.attention.fused_matrix(encodings)):
+        control.back.weight.data = matrix[:, :, None, None]
+        torch.testing.assert_close(
+            control(features, semantic, instances)[image], pisr(features, semantic, instances)[image]
+        )
 
 
 def test_without_its_norm_an_untrained_pisr_changes_nothing_either():

@@ -85,7 +85,7 @@ _LEVELS: dict[str, Difficulty] = {
 }
 DIFFICULTIES = _LEVELS | {
     "distant": replace(_LEVELS["default"], long_range=1.0),
-    "relative": replace(_LEVELS["default"], relative=True, things=(1, 3), crowding=0.0, zoom=(0.8, 1.0)),
+    "relative": replace(_LEVELS["default"], relative=True, things=(0, 2), crowding=0.0, zoom=(1.0, 1.2)),
     "crowded": replace(_LEVELS["default"], things=(30, 44), crowding=0.35, zoom=(0.42, 0.55), clutter=1.6, noise=7.0),
 }
 """Levels by name. A small model learns `default` from scratch within minutes. The others are for studies: `hard`, and

@@ -40,6 +40,10 @@ more than half of nine cells of four pixels, so that no such window around a pix
 COLORS_OF_FOUR = (0, 0, 1, 2)
 """Which of three colours each of the four look-alikes of a `relative` scene has."""
 
+CLEAR_COLORS: tuple[Color, ...] = ((222, 44, 40), (34, 84, 208), (244, 208, 40), (246, 246, 242))
+"""The colours of look-alikes, which have no second one: so far apart that neither the light nor the coarse cells of a
+network bring two together."""
+
 _TRIALS = 8
 
 
@@ -160,10 +164,10 @@ class _Placement:
         """Two or three of the shapes with twins, four of each. What remains of fewer than four is taken back."""
         shapes = self.rng.permutation(list(TWINS))
         for shape in map(str, shapes[: self.rng.integers(2, 4)]):
-            colors = self.rng.permutation(len(SHAPES[shape].bodies))
+            colors = self.rng.permutation(len(CLEAR_COLORS))
             before = len(self.things)
             for which in self.rng.permutation(COLORS_OF_FOUR):
-                self._try_places(shape, "", SHAPES[shape].bodies[colors[which]])
+                self._try_places(shape, "", CLEAR_COLORS[colors[which]])
             if len(self.things) < before + len(COLORS_OF_FOUR):
                 del self.things[before:]
 
@@ -221,7 +225,7 @@ class _Placement:
             height=look.size * self.unit * perspective * self.rng.uniform(0.9, 1.1),
             facing=1 if self.rng.random() < 0.5 else -1,
             body=body or look.bodies[self.rng.integers(len(look.bodies))],
-            trim=look.trims[self.rng.integers(len(look.trims))],
+            trim=look.trims[self.rng.integers(len(look.trims))] if body is None else body,
         )
 
     def _fits(self, thing: Thing) -> bool:

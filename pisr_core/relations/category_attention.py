@@ -1,0 +1,64 @@
+"""Attention of categories to one another, which each cell takes from those that it belongs to."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class CategoryAttention(nn.Module):
+    """Every class and instance attends to the others, and each cell takes what its own categories have got.
+
+    In the paper's attention a cell asks with its own features. These say where in a thing the cell lies better than
+    what the thing is, and what answers best is the cell's own instance, of which F knows all. Here an instance asks
+    with its encoding, the mean of its cells, and asks the others only: F_sp = softmax(g_s(Ẽ) h(Ẽ)ᵀ) A, without the
+    diagonal, and F_pan = g_q(Ẽ)ᵀ F_sp, where A says which categories a cell belongs to. Such comparisons (is there
+    another like this?) are learned from far fewer images (docs/results.md). No layer has a bias: a category whose
+    encoding is zero neither asks nor answers, and adds exactly nothing.
+
+    Args:
+        channels: c.
+        inner_channels: d.
+    """
+
+    def __init__(self, channels: int, inner_channels: int) -> None:
+        super().__init__()
+        self.h = nn.Linear(channels, inner_channels, bias=False)
+        self.g_s = nn.Linear(channels, inner_channels, bias=False)
+        self.g_q = nn.Linear(channels, channels, bias=False)
+
+    def forward(
+        self, encodings: Float[Tensor, "b m c"], memberships: Float[Tensor, "b m h w"]
+    ) -> Float[Tensor, "b c h w"]:
+        """F_pan from Ẽ and A, see `memberships`."""
+        # Not through F_sp, which has as many maps as there are categories, but a product less is taken this way.
+        gathered = self._shares(encodings).transpose(1, 2) @ self.g_q(encodings)
+        return torch.einsum("bmc,bmhw->bchw", gathered, memberships)
+
+    def spatial_panoptic_features(
+        self, encodings: Float[Tensor, "b m c"], memberships: Float[Tensor, "b m h w"]
+    ) -> Float[Tensor, "b m h w"]:
+        """F_sp: the shares of the categories that each cell's own attend to."""
+        return torch.einsum("bmi,bihw->bmhw", self._shares(encodings), memberships)
+
+    def _shares(self, encodings: Float[Tensor, "b m c"]) -> Float[Tensor, "b m m"]:
+        """How much of each category (rows) each one takes (columns)."""
+        asked = self.h(encodings).relu() * self.h.out_features**-0.5
+        scores = self.g_s(encodings) @ asked.transpose(1, 2)
+        itself = torch.eye(encodings.shape[1], dtype=torch.bool, device=encodings.device)
+        out = itself | ~encodings.any(dim=2, keepdim=True)
+        # Not infinite: where nobody else is there, all shares would be undefined.
+        return scores.masked_fill(out, torch.finfo(scores.dtype).min).softmax(dim=1)
+
+
+def memberships(
+    probabilities: Float[Tensor, "b n h w"], instances: Float[Tensor, "b k h w"]
+) -> Float[Tensor, "b m h w"]:
+    """A: how much of each cell belongs to each category, n + k maps whose sum is 1.
+
+    What lies in several instances' maps is divided between them; what no instance claims belongs to the classes.
+    """
+    own = instances / instances.sum(dim=1, keepdim=True).clamp(min=1)
+    rest = 1 - own.sum(dim=1, keepdim=True)
+    return torch.cat((probabilities * rest, own), dim=1)
