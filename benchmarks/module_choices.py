@@ -7,8 +7,8 @@ The base's F, S, M and O are kept for some training images and all validation im
 head, which starts as the base's, then learn from these alone; the base's centres and offsets are kept. A run takes a
 minute, and all runs of a seed see the same images. What needs the whole network to learn (the gradient through S and
 I, γ) is left to `pisr study`. Printed: cross entropy, PQ and mIoU of the validation images, mean and standard
-deviation over the seeds, the difference from `default` on equal seeds, likewise, and the chance that ω is larger for a
-class that is there than for one that is not, and for a real instance than for a false one.
+deviation over the seeds, the difference from `--against` on equal seeds, and the chance that ω is larger for a class
+that is there than for one that is not, and for a real instance than for a false one.
 """
 
 from __future__ import annotations
@@ -348,6 +348,7 @@ def main() -> None:
     parser.add_argument("base", type=Path, help="a trained Panoptic-DeepLab without a relation")
     parser.add_argument("--data", type=Path, help="folder of the datasets")
     parser.add_argument("--only", help="names of choices with commas between; all without it")
+    parser.add_argument("--against", default="default", help="the choice that the others are compared with")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--images", type=int, default=2400, help="the first so many to learn from")
@@ -356,7 +357,8 @@ def main() -> None:
     parser.add_argument("--class-weights", default="", help="as in loss.class_weights: boat=3,car=3")
     parser.add_argument("--device")
     arguments = parser.parse_args()
-    names = ["default", *(name for name in (arguments.only or ",".join(CHOICES)).split(",") if name != "default")]
+    others = (name for name in (arguments.only or ",".join(CHOICES)).split(",") if name != arguments.against)
+    names = [arguments.against, *others]
     model = load_model(arguments.base, choose_device(arguments.device))
     assert isinstance(model, PanopticDeepLab), "a Panoptic-DeepLab is needed"
     model.requires_grad_(False)
@@ -369,7 +371,7 @@ def main() -> None:
     print(f"{len(train.features)} images, {arguments.steps} steps of {BATCH}, seeds 0 to {arguments.seeds - 1}")
     columns = " ".join(f"{column:>14}" for column in ("PQ", "mIoU", "ΔPQ", "ΔmIoU"))
     print(f"{'choice':22} {'cross entropy':>16} {columns} {'ω classes':>10} {'instances':>10} {'s':>5}")
-    default: tuple[list[float], list[float]] | None = None
+    against: tuple[list[float], list[float]] | None = None
     for name in names:
         start = time.perf_counter()
         results = [
@@ -377,10 +379,10 @@ def main() -> None:
             for seed in range(arguments.seeds)
         ]
         losses, pqs, mious, *chances = (list(column) for column in zip(*results, strict=True))
-        default = default or (pqs, mious)
+        against = against or (pqs, mious)
         gains = [
             [own - other for own, other in zip(values, reference, strict=True)]
-            for values, reference in zip((pqs, mious), default, strict=True)
+            for values, reference in zip((pqs, mious), against, strict=True)
         ]
         seconds = (time.perf_counter() - start) / arguments.seeds
         cells = " ".join(f"{spread(values, 2):>14}" for values in (pqs, mious, *gains))
