@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pisr_cli.terminal.console import alerts
+from pisr_cli.terminal.low_memory import failed_import
 from pisr_core.errors import PisrError
 from pisr_core.runtime.obstacles import obstacle
 
@@ -34,7 +35,11 @@ def _device_faults_named() -> Iterator[None]:
     """Turns what torch says of a device that is out of memory, or lost, into a message for the user."""
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, ImportError) as error:
+        if (short := failed_import(error)) is not None:
+            raise short from error
+        if isinstance(error, ImportError):
+            raise
         from pisr_core.runtime.devices.device import device_error
 
         fault = device_error(error, "Use smaller images or batches, or another --device, such as cpu.")

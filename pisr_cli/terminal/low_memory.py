@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.abc import MetaPathFinder
+from traceback import walk_tb
 from types import ModuleType
 from typing import Never
 
@@ -34,6 +35,29 @@ def try_large_imports() -> None:
         sys.meta_path.insert(0, _Trial(limit))
 
 
+def failed_import(error: BaseException) -> DeviceError | None:
+    """What to say of an import that failed for lack of memory though its trial went well, for places are drawn by lot.
+
+    Nothing is imported to say it. `None` for other errors, without a limit, and outside an import.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    importing = any(frame.f_code.co_name == "<module>" for frame, _ in walk_tb(error.__traceback__))
+    if limit == resource.RLIM_INFINITY or not importing or not _for_lack_of_memory(error):
+        return None
+    return _too_little("the libraries were", limit)
+
+
+def _for_lack_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or any(words in str(error) for words in TOO_LITTLE)
+
+
+def _too_little(what: str, limit: int) -> DeviceError:
+    return DeviceError(
+        f"out of memory while {what} loaded: this shell lets a process address {limit / 2**30:.1f} GiB. "
+        "Allow more (`ulimit -v unlimited`)."
+    )
+
+
 class _Trial(MetaPathFinder):
     """Asked first for every module. Leaves all to the others, large ones as soon as they are known to load."""
 
@@ -55,10 +79,7 @@ class _Trial(MetaPathFinder):
             _load(fullname)
         _, status = os.waitpid(process, 0)
         if status:
-            raise DeviceError(
-                f"out of memory while {fullname} was loaded: this shell lets a process address "
-                f"{self.limit / 2**30:.1f} GiB. Allow more (`ulimit -v unlimited`)."
-            )
+            raise _too_little(f"{fullname} was", self.limit)
 
 
 def _load(module: str) -> Never:
@@ -70,5 +91,5 @@ def _load(module: str) -> Never:
         import_module(module)
         mmap.mmap(-1, TO_SPARE)
     except BaseException as error:  # another one will come again, where it is seen
-        status = isinstance(error, MemoryError) or any(words in str(error) for words in TOO_LITTLE)
+        status = _for_lack_of_memory(error)
     os._exit(status)
