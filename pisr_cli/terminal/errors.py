@@ -35,10 +35,10 @@ def _device_faults_named() -> Iterator[None]:
     """Turns what torch says of a device that is out of memory, or lost, into a message for the user."""
     try:
         yield
-    except (RuntimeError, MemoryError, ImportError) as error:
+    except (RuntimeError, MemoryError, ImportError, OSError) as error:
         if (short := failed_import(error)) is not None:
             raise short from error
-        if isinstance(error, ImportError):
+        if isinstance(error, ImportError | OSError):
             raise
         from pisr_core.runtime.devices.device import device_error
 

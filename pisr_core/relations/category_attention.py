@@ -10,12 +10,11 @@ from torch import Tensor, nn
 class CategoryAttention(nn.Module):
     """Every class and instance attends to the others, and each cell takes what its own categories have got.
 
-    In the paper's attention a cell asks with its own features. These say where in a thing the cell lies better than
-    what the thing is, and what answers best is the cell's own instance, of which F knows all. Here an instance asks
-    with its encoding, the mean of its cells, and asks the others only: F_sp = softmax(g_s(Ẽ) h(Ẽ)ᵀ) A, without the
-    diagonal, and F_pan = g_q(Ẽ)ᵀ F_sp, where A says which categories a cell belongs to. Such comparisons (is there
-    another like this?) are learned from far fewer images (docs/results.md). No layer has a bias: a category whose
-    encoding is zero neither asks nor answers, and adds exactly nothing.
+    In the paper's attention a cell asks with its own features, and what answers may well be its own instance, of which
+    F knows all. Here an instance asks with its encoding, the mean of its cells, and asks the others only:
+    F_sp = softmax(g_s(Ẽ) h(Ẽ)ᵀ) A, without the diagonal, and F_pan = g_q(Ẽ)ᵀ F_sp, where A says which categories a cell
+    belongs to. Comparisons (is there another like this?) are learned from fewer images so (docs/results.md). An absent
+    category, whose encoding is zero, does not answer.
 
     Args:
         channels: c.

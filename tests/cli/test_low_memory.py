@@ -28,7 +28,13 @@ def import_that_raises(error, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "error", ["MemoryError()", "RuntimeError('std::bad_alloc')", "ImportError('x.so: failed to map segment')"]
+    "error",
+    [
+        "MemoryError()",
+        "RuntimeError('std::bad_alloc')",
+        "ImportError('x.so: failed to map segment')",
+        "OSError(12, 'Cannot allocate memory', '/lib')",
+    ],
 )
 def test_an_import_that_fails_after_its_trial_ends_in_the_same_message(error, tmp_path, monkeypatch, capsys):
     """As by chance where memory just suffices: places are drawn by lot."""
