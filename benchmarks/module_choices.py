@@ -88,6 +88,12 @@ def open_omega(relation: PISR) -> None:
     nn.init.constant_(last.bias, 3.0 / relation.reweighting.scale)
 
 
+def omega_once(relation: PISR) -> None:
+    """√ω on the encodings, which enter F_pan twice."""
+    assert relation.reweighting is not None
+    relation.reweighting.register_forward_hook(lambda layer, inputs, output: output.sqrt())
+
+
 APART: dict[str, object] = {"partition": "hard", "instance_score": 0.1}
 TAUGHT: dict[str, object] = {"loss.reweighting": 1.0, "confidence": True}
 
@@ -142,6 +148,7 @@ CHOICES: dict[str, Change] = {
     "ω of 16": omega(16),
     "ω of 256": omega(256),
     "ω = 0.95 at first": open_omega,
+    "ω once": omega_once,
 }
 """What is tried, by name."""
 

@@ -7,6 +7,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 
+SHARPNESS = 4.0
+"""How much larger than usual the weights of h and g_s begin."""
+
+
 class CategoryAttention(nn.Module):
     """Every class and instance attends to the others, and each cell takes what its own categories have got.
 
@@ -15,6 +19,9 @@ class CategoryAttention(nn.Module):
     F_sp = softmax(g_s(Ẽ) h(Ẽ)ᵀ) A, without the diagonal, and F_pan = g_q(Ẽ)ᵀ F_sp, where A says which categories a cell
     belongs to. Comparisons (is there another like this?) are learned from fewer images so (docs/results.md). An absent
     category, whose encoding is zero, does not answer.
+
+    g_s begins as h, and both large, so that each category asks for its like from the first step: from unrelated weights
+    the question is found late, or never.
 
     Args:
         channels: c.
@@ -26,6 +33,8 @@ class CategoryAttention(nn.Module):
         self.h = nn.Linear(channels, inner_channels, bias=False)
         self.g_s = nn.Linear(channels, inner_channels, bias=False)
         self.g_q = nn.Linear(channels, channels, bias=False)
+        self.h.weight.data.mul_(SHARPNESS)
+        self.g_s.weight.data.copy_(self.h.weight.data)
 
     def forward(
         self, encodings: Float[Tensor, "b m c"], memberships: Float[Tensor, "b m h w"]
