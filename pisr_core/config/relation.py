@@ -40,7 +40,8 @@ class PISRConfig:
     """Return F + F_pan, where F_pan is zero at first (the norm's scale, or g_q without it), so that an untrained module
     changes nothing; otherwise F_pan alone, as in the paper."""
     start: float = 0.0
-    """With `residual`, the scale of F_pan at first. At 0 nothing but the scale itself learns until it has grown."""
+    """With `residual`, the scale of F_pan at first, that of `convolutions` too. At 0 nothing but the scale itself
+    learns until it has grown."""
     fused: bool = True
     """Multiply the attention in the order that never builds the (n+k)×h×w map."""
     kernel: int = 3

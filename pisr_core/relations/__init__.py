@@ -17,7 +17,9 @@ from pisr_core.relations.product import ElementwiseProduct
 
 RELATIONS: dict[str, Callable[[int, int, RelationConfig], Relation]] = {
     "heads": lambda channels, num_classes, config: IdentityRelation(),
-    "convolutions": lambda channels, num_classes, config: Convolutions(channels, config.channels, config.kernel),
+    "convolutions": lambda channels, num_classes, config: Convolutions(
+        channels, config.channels, config.kernel, config.start
+    ),
     "concat": lambda channels, num_classes, config: Concatenation(channels, num_classes, config.top_k),
     "product": lambda channels, num_classes, config: ElementwiseProduct(channels, num_classes, config.top_k),
     "ocr": lambda channels, num_classes, config: OCR(channels, config.channels),

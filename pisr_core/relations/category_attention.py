@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-
 SHARPNESS = 4.0
 """How much larger than usual the weights of h and g_s begin."""
 

@@ -13,22 +13,23 @@ from pisr_core.structures import SemanticPrediction
 class Convolutions(Relation):
     """PISR's F_pan = A h(F) with a learned matrix A, the same for all images, in place of one of their categories.
 
-    The norm's scale starts at zero, so that an untrained module changes nothing.
+    As PISR's, the norm's scale starts at zero unless `start` says otherwise.
 
     Args:
         channels: c.
         inner_channels: d.
         kernel: side of h's kernel, cells.
+        start: the norm's scale at first.
     """
 
     uses_instances = False
 
-    def __init__(self, channels: int, inner_channels: int, kernel: int = 3) -> None:
+    def __init__(self, channels: int, inner_channels: int, kernel: int = 3, start: float = 0.0) -> None:
         super().__init__()
         self.h = Conv2dNormActivation(channels, inner_channels, kernel_size=kernel)
         self.back = nn.Conv2d(inner_channels, channels, kernel_size=1, bias=False)
         self.feature_norm = nn.BatchNorm2d(channels)
-        nn.init.zeros_(self.feature_norm.weight)
+        nn.init.constant_(self.feature_norm.weight, start)
 
     def forward(
         self,
