@@ -48,12 +48,14 @@ class StepRecord:
         lr: the learning rate that it used, the highest of all parameter groups.
         losses: weighted terms, averaged over the processes; their sum is the loss.
         images_per_second: over the last steps, all processes together, evaluations left out.
+        waiting: the share of these steps' time in which the main process waited for images.
     """
 
     step: int
     lr: float
     losses: Mapping[str, float]
     images_per_second: float
+    waiting: float = 0.0
 
     @property
     def loss(self) -> float:
@@ -61,9 +63,10 @@ class StepRecord:
         return sum(self.losses.values())
 
     def scalars(self) -> dict[str, float]:
-        """What curves show: `loss`, its terms as `loss/…`, `lr`, `images_per_second`."""
+        """What curves show: `loss`, its terms as `loss/…`, `lr`, `images_per_second`, `waiting`."""
         terms = {f"loss/{name}": value for name, value in self.losses.items()}
-        return {"loss": self.loss, **terms, "lr": self.lr, "images_per_second": self.images_per_second}
+        speed = {"images_per_second": self.images_per_second, "waiting": self.waiting}
+        return {"loss": self.loss, **terms, "lr": self.lr, **speed}
 
 
 @dataclass(frozen=True)
@@ -176,7 +179,7 @@ class JsonLinesListener(TrainListener):
         self._file = self.path.open("a", encoding="utf-8")
 
     def on_step(self, record: StepRecord) -> None:
-        """One line: step, learning rate, loss, its terms, images a second."""
+        """One line: step, learning rate, loss, its terms, images a second, the share of waiting for them."""
         if record.step % self._every == 0:
             self._write(
                 {
@@ -185,6 +188,7 @@ class JsonLinesListener(TrainListener):
                     "loss": record.loss,
                     "losses": dict(record.losses),
                     "images_per_second": round(record.images_per_second, 3),
+                    "waiting": round(record.waiting, 3),
                 }
             )
 
@@ -220,7 +224,7 @@ class TensorBoardListener(TrainListener):
             self._writer = SummaryWriter(str(self.folder), purge_step=start.step + 1)
 
     def on_step(self, record: StepRecord) -> None:
-        """Scalars `loss/…`, `lr`, `images_per_second`."""
+        """Scalars `loss/…`, `lr`, `images_per_second`, `waiting`."""
         if record.step % self._every == 0:
             self._write(record.step, record.scalars())
 

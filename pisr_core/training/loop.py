@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -16,6 +15,7 @@ import torch
 
 from pisr_core import presets
 from pisr_core.config import Config
+from pisr_core.data.loading import worker_count
 from pisr_core.errors import DataError, DeviceError, TrainingError
 from pisr_core.evaluation.evaluate import evaluate
 from pisr_core.runtime.atomic import written_whole
@@ -28,6 +28,7 @@ from pisr_core.runtime.processes.parallel import Process
 from pisr_core.structures import PanopticDataset, TrainingBatch
 from pisr_core.training.learner import Learner
 from pisr_core.training.listeners import Audience, EvaluationRecord, StartRecord, StepRecord
+from pisr_core.training.pace import Pace, waiting_advice
 from pisr_core.training.state import Progress, RunFolder, TrainingState, drop_damaged_state, read_state, save_state
 from pisr_core.weights.files.checkpoint import save_checkpoint
 from pisr_core.weights.fitting import FitReport
@@ -38,9 +39,6 @@ BEST: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
     "miou": lambda scores: scores["semantic"]["miou"],
 }
 """The scores that `train.best` names; `None` where there is nothing to score."""
-
-RATE_STEPS = 50
-"""Steps over which images a second are averaged."""
 
 
 @dataclass
@@ -74,8 +72,11 @@ class Trainer:
     resumed: bool = False
     start: FitReport | None = None
     memory: TrainingMemory | None = None
-    _durations: deque[float] = field(default_factory=lambda: deque(maxlen=RATE_STEPS))
-    _saved_step: int = 0
+    _saved_step: int = field(default=0, init=False)
+    _pace: Pace = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._pace = Pace(self.config.train.batch_size)
 
     def run(self) -> None:
         """Makes the steps that are left, then a last evaluation. Stops early on SIGINT or SIGTERM.
@@ -112,6 +113,7 @@ class Trainer:
         if self._evaluation_is_due() and self._close_step(stop):  # stopped in or before that evaluation
             return
         for step in range(self.progress.step + 1, self.config.train.steps + 1):
+            start = time.perf_counter()
             try:
                 with self._state_kept(), self._interruptible(stop):
                     batches = list(islice(self.batches, self.config.train.accumulate))
@@ -122,20 +124,23 @@ class Trainer:
                 if stop.signal is None:
                     raise
                 return  # the signal ended the loading processes too
-            self._make_step(step, batches)
+            self._make_step(step, batches, time.perf_counter() - start)
             meter.step_done()
             if self._close_step(stop):
                 return
 
-    def _make_step(self, step: int, batches: Sequence[TrainingBatch]) -> None:
+    def _make_step(self, step: int, batches: Sequence[TrainingBatch], waited: float) -> None:
         lr, start = self.learner.lr, time.perf_counter()
         losses = self.learner.step(step, batches)
-        self._durations.append(time.perf_counter() - start)
+        self._pace.add(waited, time.perf_counter() - start)
         averaged = self._averaged(losses)
         self._check_finite(losses, averaged, step, batches)
-        rate = self.config.train.batch_size * len(self._durations) / sum(self._durations)
         self.progress = replace(self.progress, step=step)
-        self.audience.on_step(StepRecord(step, lr, averaged, rate))
+        pace = self._pace
+        self.audience.on_step(StepRecord(step, lr, averaged, pace.images_per_second, pace.waiting))
+        if pace.waits_too_long():
+            workers = self.config.data.workers
+            self.audience.on_message(waiting_advice(pace.waiting, worker_count(workers), worker_count(-1)))
 
     def _close_step(self, stop: StopRequest) -> bool:
         """Evaluates and saves when it is due. Returns whether the run shall stop, with its state saved."""

@@ -70,7 +70,7 @@ class WandbListener(TrainListener):
         self._run.define_metric("*", step_metric="step")
 
     def on_step(self, record: StepRecord) -> None:
-        """Scalars `loss/…`, `lr`, `images_per_second`."""
+        """Scalars `loss/…`, `lr`, `images_per_second`, `waiting`."""
         self._step = record.step
         if record.step % self._every == 0:
             self._run.log({"step": record.step, **record.scalars()})

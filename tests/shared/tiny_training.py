@@ -112,7 +112,9 @@ def run(out, config=CONFIG, **options):
 
 def metrics(out):
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "images_per_second"} for line in lines]
+    return [
+        {key: value for key, value in line.items() if key not in ("images_per_second", "waiting")} for line in lines
+    ]
 
 
 def assert_same_weights(first, second):
