@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from itertools import compress
 from typing import Any
 
@@ -43,6 +44,8 @@ class Learner:
         self.accelerator = accelerator
         # Convolutions are fastest in this layout, on the CPU as on the GPU.
         self.model = model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if accelerator.num_processes > 1:
+            _match_strides(self.model)
         # Before the model is changed in place: its copy is evaluated only.
         self.average = _average(self.model) if config.ema else None
         if config.checkpointing != "none":
@@ -153,6 +156,21 @@ class Learner:
 def random_seed(*key: int) -> int:
     """A seed within 64 bits that follows from several numbers."""
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+
+
+def _match_strides(model: nn.Module) -> None:
+    """Has gradients of 1x1 kernels take the strides of their weights, of which two layouts are the same in memory.
+
+    Torch's distributed training else warns, and copies each of them in every step.
+    """
+    for weight in model.parameters():
+        if weight.requires_grad and weight.ndim == 4 and weight.shape[2:] == (1, 1):
+            weight.register_hook(partial(_strided_as, weight))
+
+
+def _strided_as(weight: Tensor, gradient: Tensor) -> Tensor:
+    alike = gradient.stride()[:2] == weight.stride()[:2]
+    return gradient.as_strided(weight.shape, weight.stride()) if alike else gradient
 
 
 def _average(model: nn.Module) -> AveragedModel:

@@ -24,6 +24,7 @@ def two(tmp_path_factory):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment)
     assert result.returncode == 0, result.stderr[-3000:]
+    assert "strides do not match" not in result.stderr  # gradients are sent as they are, without a copy
     return out / "run", [torch.load(out / f"rank{rank}.pt") for rank in (0, 1)]
 
 
