@@ -39,7 +39,7 @@ PARTS = {
     "commands": ("commands", 150),
     "resume": ("commands", 150),
     "nccl": ("commands", 60),
-    "peers": ("prediction", 60),
+    "peers": ("prediction", 90),
     "study": ("commands", 600),
 }
 """The parts in the order of their worth: the module of `gpu` that has it, and the most seconds that it gets."""

@@ -13,6 +13,8 @@ from torch.profiler import ProfilerActivity, profile
 from gpu.part import Part, complain
 from pisr_core.inference.fast_model import FastModel
 from pisr_core.inference.mode import inference
+from pisr_core.models import PanopticModel
+from pisr_core.models.queries.universal.model import UniversalSegmentation
 from pisr_core.paper import load_table
 from pisr_core.profiling.cost import padded_size, usual_size
 from pisr_core.runtime.devices.arithmetic import arithmetic
@@ -169,7 +171,7 @@ def dearest(part: Part, what: str, work: Callable[[], object], runs: int = 5, mo
 
 
 def peers(part: Part) -> None:
-    """Transformers' MaskFormer beside ours, at one size in one run."""
+    """Transformers' MaskFormer, Mask2Former and EoMT beside ours, each pair at one size in one run."""
     try:
         from transformers import DetrConfig, MaskFormerConfig, MaskFormerForInstanceSegmentation, ResNetConfig
     except ImportError:
@@ -182,10 +184,21 @@ def peers(part: Part) -> None:
     theirs = MaskFormerForInstanceSegmentation(
         MaskFormerConfig(backbone_config=stages, decoder_config=decoder, num_labels=150)
     )
-    theirs = theirs.to(part.device).eval()
     ours = part.model("custom-maskformer-r18" if part.rehearse else "ade20k-maskformer-r50-baseline")
-    side = 64 if part.rehearse else 640
-    for count in (1, 8):
+    beside(part, "MaskFormer", theirs, ours, 64 if part.rehearse else 640)
+    for name, preset, side in (
+        ("Mask2Former", "coco-mask2former-swint-baseline", 64 if part.rehearse else 640),
+        ("EoMT", "coco-eomt-s-baseline", 640),  # its only size
+    ):
+        ours = part.model(preset)
+        assert isinstance(ours, UniversalSegmentation)
+        beside(part, name, ours.build_network(ours.config, len(ours.categories)), ours, side)
+
+
+def beside(part: Part, name: str, theirs: Any, ours: PanopticModel, side: int) -> None:
+    """A network as transformers runs it and as we do."""
+    theirs = theirs.to(part.device).eval()
+    for count in (1,) if part.rehearse else (1, 8):
         images = torch.rand(count, 3, side, side, device=part.device)
         for precision, dtype in (("no", None), ("bf16", torch.bfloat16)):
             model = FastModel(ours, precision)
@@ -193,4 +206,5 @@ def peers(part: Part) -> None:
                 slow = part.milliseconds(lambda i=images: theirs(pixel_values=i))
             with inference(model):
                 quick = part.milliseconds(lambda m=model, i=images: m(255 * i))
-            part.row(batch=count, precision=precision, transformers_ms=slow, ours_ms=quick, ratio=slow / quick)
+            row = {"network": name, "batch": count, "precision": precision}
+            part.row(**row, transformers_ms=slow, ours_ms=quick, ratio=slow / quick)
