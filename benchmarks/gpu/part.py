@@ -73,9 +73,9 @@ class Part:
         """Noise, on the device."""
         return torch.rand(count, 3, *self.size, device=self.device) * 255
 
-    def model(self, preset: str) -> PanopticModel:
-        """A preset's model with random weights, which only predicts."""
-        config = presets.load(preset, ["backbone.pretrained=false"])
+    def model(self, preset: str, *settings: str) -> PanopticModel:
+        """A preset's model with random weights, which only predicts; with other settings on request."""
+        config = presets.load(preset, ["backbone.pretrained=false", *settings])
         torch.manual_seed(0)
         model = build_model(config, known_categories(config.data.dataset))
         return model.to(self.device).eval().requires_grad_(False)

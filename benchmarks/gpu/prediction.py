@@ -184,7 +184,8 @@ def peers(part: Part) -> None:
     theirs = MaskFormerForInstanceSegmentation(
         MaskFormerConfig(backbone_config=stages, decoder_config=decoder, num_labels=150)
     )
-    ours = part.model("custom-maskformer-r18" if part.rehearse else "ade20k-maskformer-r50-baseline")
+    small = ("custom-maskformer-r18", "data.dataset=scenes", "relation.name=none")
+    ours = part.model(*small) if part.rehearse else part.model("ade20k-maskformer-r50-baseline")
     beside(part, "MaskFormer", theirs, ours, 64 if part.rehearse else 640)
     for name, preset, side in (
         ("Mask2Former", "coco-mask2former-swint-baseline", 64 if part.rehearse else 640),
