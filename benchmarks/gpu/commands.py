@@ -155,7 +155,7 @@ def nccl(part: Part) -> None:
 
 def tests(part: Part) -> None:
     """The tests that need a GPU."""
-    process(part, "pytest -m cuda", [sys.executable, "-m", "pytest", "-q", "-m", "cuda", str(PROJECT / "tests")])
+    process(part, "pytest -m cuda", [sys.executable, "-m", "pytest", "-m", "cuda", str(PROJECT / "tests")])
 
 
 def relation(part: Part) -> None:
