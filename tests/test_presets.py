@@ -5,6 +5,7 @@ import torch
 
 from pisr_core import presets
 from pisr_core.config import Config
+from pisr_core.data.scenes import SCENE_CATEGORIES
 from pisr_core.errors import ConfigError
 from pisr_core.models import build_model
 from pisr_core.structures import Category
@@ -20,7 +21,8 @@ def test_every_preset_builds_and_survives_the_round_trip(name, tmp_path):
     assert presets.from_dict(presets.to_dict(config), "test") == config
     offline = replace(config, backbone=replace(config.backbone, pretrained=False))
     with torch.device("meta"):
-        model = build_model(offline, [Category(i + 1, str(i), i > 3) for i in range(8)])
+        eight = [Category(i + 1, str(i), i > 3) for i in range(8)]
+        model = build_model(offline, SCENE_CATEGORIES if config.data.dataset == "scenes" else eight)
         if config.transformers.network:
             model.eval()  # in training, transformers looks whether values are finite
         side = max(128, model.size_divisor)

@@ -173,8 +173,15 @@ def relation(part: Part) -> None:
 
 
 def study(part: Part) -> None:
-    """With and without PISR on the distant scenes, as far as time is left."""
-    steps, seeds = (1, "0") if part.rehearse else (900, "0,1,2")
-    options = ["--preset", "scenes-pdl-r18", "--variants", "none,pisr", "--seeds", seeds, "--steps", steps]
+    """Where other instances decide: a base, and what each relation makes of it, as far as time is left."""
+    steps, seeds, variants = 450, "0,1,2,3,4", "heads,convolutions,concat,ocr,pisr"
+    if part.rehearse:
+        steps, seeds, variants = 1, "0", "heads,pisr"
     given = [word for setting in small(part) for word in ("--set", setting)]
-    pisr(part, "study", "study", *options, *given, "--out", part.out / "study", limit=3600)
+    preset, base = "scenes-relative-pdl-r18", part.out / "relative"
+    length = ["--set", "train.steps=1"] if part.rehearse else []
+    alone = ["--preset", f"{preset}-baseline", *given, *length]
+    pisr(part, "base", "train", *alone, "--out", base, limit=600)
+    start = ["--preset", preset, "--weights", base / "last.safetensors", *given, "--set", "train.lr=0.004"]
+    options = ["--steps", steps, "--seeds", seeds, "--variants", variants, "--variant", "k0:relation.top_k=0"]
+    pisr(part, "study", "study", *start, *options, "--split", "test", "--out", part.out / "study", limit=3600)
