@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pisr_core import PISR
+from pisr_core import PISR, presets
 from pisr_core.config import PISRConfig, RelationConfig
 from pisr_core.errors import ConfigError
 from pisr_core.relations import OCR, RELATIONS, build_relation
@@ -261,6 +261,21 @@ def test_what_is_hardly_there_counts_less():
     assert build_relation(C, N, RelationConfig(presence=4.0)).config.presence == 4
     with pytest.raises(ConfigError, match="relation.presence = -1"):
         RelationConfig(presence=-1.0)
+
+
+def test_the_preset_of_the_paper_is_its_equations():
+    config = replace(presets.load("scenes-pdl-r18-paper").relation, channels=8, top_k=K)
+    relation = PISR(C, N, config).double().eval()
+    assert isinstance(relation.attention, PanopticRelationalAttention)
+    torch.nn.init.normal_(relation.attention.g_p.weight)
+    features, semantic, instances = inputs(dtype=torch.float64)
+    maps = torch.cat((semantic.probabilities, instances), dim=1)
+    sums = torch.einsum("bmhw,bchw->bmc", maps, features) / (H * W)
+    omega = relation.reweighting(sums, maps.sum(dim=(2, 3)))
+    weighted, attention = omega[:, :, None] * sums, relation.attention
+    spatial = torch.einsum("bmd,bdhw->bmhw", attention.g_s(weighted), attention.h(features)) / math.sqrt(8)
+    expected = torch.einsum("bmc,bmhw->bchw", attention.g_q(weighted), attention.g_p(spatial))
+    torch.testing.assert_close(relation(features, semantic, instances), expected)
 
 
 def test_shares_of_the_categories_that_are_there():
