@@ -18,16 +18,17 @@ import copy
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from module_changes import CHOICES, Change
 from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pisr_core.config import LossConfig, RelationConfig
+from pisr_core.config import LossConfig, RelationConfig, TrainConfig
 from pisr_core.data import build_dataset
 from pisr_core.data.loading import EvaluationBatch, evaluation_loader
 from pisr_core.inference.load import load_model
@@ -39,118 +40,13 @@ from pisr_core.models.center_offset.panoptic_deeplab import PanopticDeepLab
 from pisr_core.models.center_offset.structures import CenterOffsetPrediction, CenterOffsetTargets
 from pisr_core.models.center_offset.targets import CenterOffsetTargetGenerator
 from pisr_core.models.class_weights import class_weights
-from pisr_core.relations import PISR, Relation, build_relation
-from pisr_core.relations.reweighting import Reweighting, reweighting_loss
+from pisr_core.relations import Relation, build_relation
+from pisr_core.relations.reweighting import reweighting_loss
 from pisr_core.runtime.devices.device import choose_device
 from pisr_core.structures import IGNORE_INDEX, PanopticSegmentation, SemanticPrediction
+from pisr_core.training.optimization import build_optimizer, build_scheduler
 
 BATCH = 8
-
-
-Change = Mapping[str, object] | Callable[[PISR], object]
-"""Settings that replace those of the relation, or behind `loss.` of the losses, or what is done to the built module."""
-
-
-def random_mixing(relation: PISR) -> None:
-    """g_p as convolutions usually start."""
-    relation.attention.g_p.reset_parameters()
-
-
-def unscaled(relation: PISR) -> None:
-    """F_sp without its division by the square root of d."""
-    relation.attention.g_s.out_features = 1
-
-
-def rectified_encodings(relation: PISR) -> None:
-    """A ReLU after g_s."""
-    relation.attention.g_s.register_forward_hook(lambda layer, inputs, output: output.relu())
-
-
-def linear_features(relation: PISR) -> None:
-    """No ReLU in h."""
-    relation.attention.h[2] = nn.Identity()
-
-
-def omega(hidden: int) -> Callable[[PISR], None]:
-    """Another width of the network of ω."""
-
-    def change(relation: PISR) -> None:
-        relation.reweighting = Reweighting(relation.attention.g_q.in_features, hidden)
-
-    return change
-
-
-def open_omega(relation: PISR) -> None:
-    """Every category counts in full at first: ω = sigmoid(3)."""
-    assert relation.reweighting is not None
-    last = relation.reweighting.layers[-1]
-    nn.init.zeros_(last.weight)
-    nn.init.constant_(last.bias, 3.0 / relation.reweighting.scale)
-
-
-def omega_once(relation: PISR) -> None:
-    """√ω on the encodings, which enter F_pan twice."""
-    assert relation.reweighting is not None
-    relation.reweighting.register_forward_hook(lambda layer, inputs, output: output.sqrt())
-
-
-APART: dict[str, object] = {"partition": "hard", "instance_score": 0.1}
-TAUGHT: dict[str, object] = {"loss.reweighting": 1.0, "confidence": True}
-
-CHOICES: dict[str, Change] = {
-    "default": {},
-    "heads": {"name": "heads"},
-    "convolutions": {"name": "convolutions"},
-    "concat": {"name": "concat"},
-    "product": {"name": "product"},
-    "ocr": {"name": "ocr"},
-    "without reweighting": {"reweight": False},
-    "area": {"normalization": "area"},
-    "no LayerNorm": {"encoding_norm": False},
-    "area without LayerNorm": {"normalization": "area", "encoding_norm": False},
-    "presence": {"presence": 4.0},
-    "presence + no ω": {"presence": 4.0, "reweight": False},
-    "no norm on F_pan": {"feature_norm": False},
-    "no residual": {"residual": False},
-    "hard": {"partition": "hard"},
-    "soft": {"partition": "soft"},
-    "score": {"instance_score": 0.1},
-    "hard + score": APART,
-    "soft + score": {**APART, "partition": "soft"},
-    "hard + score + extent": {**APART, "radius_unit": "extent", "instance_radius": 2.0},
-    "hard + score + presence": {**APART, "presence": 4.0},
-    "hard + score + no ω": {**APART, "reweight": False},
-    "hard + score + K = 0": {**APART, "top_k": 0},
-    "hard + score + softmax": {**APART, "attention": "softmax"},
-    "taught": {"loss.reweighting": 1.0},
-    "taught + sure": TAUGHT,
-    "hard + score + taught": {**APART, **TAUGHT},
-    "softmax": {"attention": "softmax"},
-    "softmax + F_pan at 0.5": {"attention": "softmax", "start": 0.5},
-    "categories": {"attention": "categories"},
-    "categories + F_pan at 0.5": {"attention": "categories", "start": 0.5},
-    "hard + score + categories": {**APART, "attention": "categories", "start": 0.5},
-    "hard + score + categories + taught": {**APART, **TAUGHT, "attention": "categories", "start": 0.5},
-    "hard + score + categories + K = 0": {**APART, "attention": "categories", "start": 0.5, "top_k": 0},
-    "C = 4": {"instance_radius": 4.0},
-    "C = 16": {"instance_radius": 16.0},
-    "P(thing)": {"thing_mask": "probability"},
-    "K = 0": {"top_k": 0},
-    "K = 10": {"top_k": 10},
-    "d / 2": {"channels": 32},
-    "lean": {"kernel": 1, "encoding_stride": 2, "channels": 32},
-    "h of 1x1": {"kernel": 1},
-    "every second cell": {"encoding_stride": 2},
-    "random g_p": random_mixing,
-    "F_sp not over √d": unscaled,
-    "ReLU after g_s": rectified_encodings,
-    "h without ReLU": linear_features,
-    "ω of 16": omega(16),
-    "ω of 256": omega(256),
-    "ω = 0.95 at first": open_omega,
-    "ω once": omega_once,
-}
-"""What is tried, by name."""
 
 
 @dataclass(frozen=True)
@@ -229,19 +125,16 @@ def on_grid(maps: Tensor, batch: EvaluationBatch, padding: int = 0) -> Tensor:
 
 def build(model: PanopticDeepLab, change: Change) -> tuple[Relation, RelationConfig, LossConfig]:
     """A relation with one thing changed, and the losses that it learns from."""
-    loss = model.config.loss
-    if not callable(change):
-        taught = {name.removeprefix("loss."): value for name, value in change.items() if name.startswith("loss.")}
-        loss = replace(loss, **taught)  # type: ignore[arg-type]
-        change = {name: value for name, value in change.items() if not name.startswith("loss.")}
-    shipped = replace(model.config.relation, name="pisr", top_k=64)
+    settings = {"then": change} if callable(change) else dict(change)
+    then: Any = settings.pop("then", None)
+    taught = {name.removeprefix("loss."): settings.pop(name) for name in list(settings) if name.startswith("loss.")}
+    loss = replace(model.config.loss, **taught)  # type: ignore[arg-type]
+    config = replace(model.config.relation, **{"name": "pisr", "top_k": 64, **settings})  # type: ignore[arg-type]
     channels = model.config.deeplab.semantic.channels + model.config.deeplab.instance.channels
-    config = shipped if callable(change) else replace(shipped, **change)  # type: ignore[arg-type]
     relation = build_relation(channels, len(model.categories), config)
     assert relation is not None
-    if callable(change):
-        assert isinstance(relation, PISR)
-        change(relation)
+    if then is not None:
+        then(relation)
     return relation, config, loss
 
 
@@ -268,8 +161,11 @@ def learn(
         return F.interpolate(maps, size=classes.shape[-2:], mode="bilinear")
 
     parts = nn.ModuleList((relation, head)).to(model.pixel_mean.device).requires_grad_(True).train()
-    optimizer = torch.optim.AdamW(parts.parameters(), lr=lr, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.05)
+    how = TrainConfig(
+        optimizer="adamw", lr=lr, weight_decay=0.01, schedule="cosine", steps=steps, warmup_steps=steps // 20
+    )
+    optimizer = build_optimizer(parts, how)
+    schedule = build_scheduler(optimizer, how)
     order = torch.Generator().manual_seed(seed)
     for _ in range(steps):
         index = torch.randint(len(train.features), (BATCH,), generator=order)

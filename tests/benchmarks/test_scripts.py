@@ -75,13 +75,14 @@ def test_module_choices(tmp_path):
     base = tmp_path / "base.safetensors"
     save_checkpoint(base, build_model(config, SCENE_CATEGORIES).state_dict(), config, SCENE_CATEGORIES, {})
     text = printed(
-        "module_choices.py", str(base), "--only", "heads,random g_p,K = 0,convolutions,lean,ReLU after g_s,ω of 16",
+        "module_choices.py", str(base), "--only",
+        "heads,random g_p,K = 0,convolutions,lean,ReLU after g_s,ω of 16,hard + score + categories + unrelated",
         "--seeds", "2", "--steps", "1", "--images", "8",
     )  # fmt: skip
     value = r" +(-?[\d.]+) ± +[\d.]+"
     rows = re.findall(rf"^(default|heads|random g_p|K = 0){4 * value}", text, re.M)
     assert [row[0] for row in rows] == ["default", "heads", "random g_p", "K = 0"]
-    assert rows[0][4] == "0.00" and len(text.splitlines()) == 2 + 8
+    assert rows[0][4] == "0.00" and len(text.splitlines()) == 2 + 9
     for _, _, pq, _, gain in rows:
         assert float(gain) == pytest.approx(float(pq) - float(rows[0][2]), abs=0.02)
 
