@@ -18,6 +18,7 @@ from pisr_core.figures.picture_pages import PicturePage, PictureReport, draw_ima
 from pisr_core.inference.mode import inference
 from pisr_core.inference.predict import predict_sample
 from pisr_core.models import PanopticModel
+from pisr_core.relations.category_attention import CategoryAttention
 from pisr_core.relations.pisr import PISR
 from pisr_core.structures import Category, PanopticSegmentation, Sample
 from pisr_core.visualization.differences import differing_pixels, largest_regions
@@ -28,6 +29,7 @@ from pisr_core.visualization.heatmaps import (
     instance_panels,
     largest_classes,
     partition_panels,
+    question_panels,
 )
 from pisr_core.visualization.overlay import overlay
 from pisr_core.visualization.presence import Presence, presence
@@ -52,12 +54,14 @@ def gather_maps(model: PanopticModel, sample: Sample, device: torch.device) -> I
     with inference(model), _recorded_inputs(relation) as inputs:
         output = model(batch.images.to(device))
         (result,) = model.panoptic(output, batch.input_sizes, [size])
-        weights = signals = None
+        weights = signals = shares = None
         if isinstance(relation, PISR):
             rows = model.network.relation_rows(inputs[0][2].shape[1])
-            _, omega = relation.weighted_encodings(*inputs[0])
+            encodings, omega = relation.weighted_encodings(*inputs[0])
             weights = None if omega is None else omega[0, rows]
             signals = relation.spatial_panoptic_features(*inputs[0])[0, rows]
+            if isinstance(relation.attention, CategoryAttention):
+                shares = relation.attention.shares(encodings)[0, rows][:, rows]
         return ImageMaps(
             image=host_image(sample),
             input_size=batch.input_sizes[0],
@@ -66,6 +70,7 @@ def gather_maps(model: PanopticModel, sample: Sample, device: torch.device) -> I
             initial=None if output.initial is None else model.network.stage_maps(output.initial),
             weights=weights,
             signals=signals,
+            shares=shares,
             stride=model.network.stride,
         )
 
@@ -184,7 +189,7 @@ def _draw_model(
         )
     panels = instance_panels(maps, categories)
     if panels:
-        panels = [*truth, *partition_panels(maps), *panels]
+        panels = [*truth, *partition_panels(maps), *question_panels(maps, len(categories)), *panels]
         page.grid(f"{label}/instances", "", panels, f"{label}: most confident instance maps I", INSTANCE_COLUMNS)
 
 

@@ -40,17 +40,17 @@ class CategoryAttention(nn.Module):
     ) -> Float[Tensor, "b c h w"]:
         """F_pan from Ẽ and A, see `memberships`."""
         # Not through F_sp, which has as many maps as there are categories, but a product less is taken this way.
-        gathered = self._shares(encodings).transpose(1, 2) @ self.g_q(encodings)
+        gathered = self.shares(encodings).transpose(1, 2) @ self.g_q(encodings)
         return torch.einsum("bmc,bmhw->bchw", gathered, memberships)
 
     def spatial_panoptic_features(
         self, encodings: Float[Tensor, "b m c"], memberships: Float[Tensor, "b m h w"]
     ) -> Float[Tensor, "b m h w"]:
         """F_sp: the shares of the categories that each cell's own attend to."""
-        return torch.einsum("bmi,bihw->bmhw", self._shares(encodings), memberships)
+        return torch.einsum("bmi,bihw->bmhw", self.shares(encodings), memberships)
 
-    def _shares(self, encodings: Float[Tensor, "b m c"]) -> Float[Tensor, "b m m"]:
-        """How much of each category (rows) each one takes (columns)."""
+    def shares(self, encodings: Float[Tensor, "b m c"]) -> Float[Tensor, "b m m"]:
+        """How much of each category (rows) each one takes (columns), from Ẽ."""
         asked = self.h(encodings).relu() * self.h.out_features**-0.5
         scores = self.g_s(encodings) @ asked.transpose(1, 2)
         itself = torch.eye(encodings.shape[1], dtype=torch.bool, device=encodings.device)

@@ -61,6 +61,14 @@ class Outline(NamedTuple):
     opacity: float = 1.0
 
 
+class Arrow(NamedTuple):
+    """From one point to another, (y, x) in pixels, and how clearly it is drawn, in [0, 1]."""
+
+    start: tuple[float, float]
+    end: tuple[float, float]
+    opacity: float = 1.0
+
+
 @dataclass(frozen=True)
 class Panel:
     """One picture of a grid.
@@ -72,6 +80,7 @@ class Panel:
         outlines: white lines.
         points: (y, x), marked by rings.
         boxes: drawn dashed.
+        arrows: bent, so that those to and fro do not hide each other.
     """
 
     caption: str
@@ -80,6 +89,7 @@ class Panel:
     outlines: Sequence[Outline] = ()
     points: Float[np.ndarray, "p 2"] | None = None
     boxes: Sequence[Box] = ()
+    arrows: Sequence[Arrow] = ()
 
 
 def blend(
@@ -134,6 +144,11 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         corner = (box.x - 0.5, box.y - 0.5)
         for color, style in (("black", "solid"), ("white", "dashed")):
             axes.add_patch(Rectangle(corner, box.width, box.height, fill=False, ec=color, ls=style, lw=1.4))
+    for arrow in panel.arrows:
+        for color, width in (("black", 2.6), ("white", 1.2)):
+            line = {"arrowstyle": "->", "color": color, "lw": width, "alpha": arrow.opacity}
+            line |= {"connectionstyle": "arc3,rad=0.2", "shrinkA": 0, "shrinkB": 0}
+            axes.annotate("", arrow.end[::-1], arrow.start[::-1], arrowprops=line)
     if panel.scale is not None:
         bar = axes.inset_axes((0.1, -0.07, 0.8, 0.03))
         colors = ScalarMappable(Normalize(panel.scale.low, panel.scale.high), panel.scale.colormap)

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
 
 from pisr_core.structures import Category, PanopticSegmentation
-from pisr_core.visualization.grid import HEAT_OPACITY, Outline, Panel, Scale, blend
+from pisr_core.visualization.grid import HEAT_OPACITY, Arrow, Outline, Panel, Scale, blend
 from pisr_core.visualization.overlay import GOLDEN_RATIO, overlay
 from pisr_core.visualization.stages import ImageMaps, StageMaps
 
@@ -122,6 +123,36 @@ def partition_panels(maps: ImageMaps) -> list[Panel]:
         Panel(f"each cell's strongest of {held} maps", np.rint(painted).clip(0, 255).astype(np.uint8)),
         Panel(f"maps over {INSIDE} in a cell, {mean:.1f} where any", crowd, scale),
     ]
+
+
+def question_panels(maps: ImageMaps, num_classes: int) -> list[Panel]:
+    """Whom each instance asks: an arrow to the one that it takes most from, the clearer the more; none to a class.
+
+    Args:
+        maps: of a relation whose categories attend to one another; nothing is drawn for others.
+        num_classes: n.
+    """
+    instances = maps.encoded.instances
+    filled = (instances.flatten(1).amax(dim=1) > 0).nonzero().flatten().tolist()
+    if maps.shares is None or not filled:
+        return []
+    centers = dict(zip(filled, maps.at_image_points(_middles(instances[filled])).tolist(), strict=True))
+    arrows = []
+    for row, center in centers.items():
+        share, most = maps.shares[:, num_classes + row].max(dim=0)
+        other = centers.get(int(most) - num_classes)
+        if other is not None:
+            arrows.append(Arrow(tuple(center), tuple(other), max(float(share), FAINTEST)))
+    caption = f"whom {len(filled)} instances ask most: {len(arrows)} another, {len(filled) - len(arrows)} a class"
+    return [Panel(caption, maps.image, arrows=arrows)]
+
+
+def _middles(instances: Float[Tensor, "k h w"]) -> Int[Tensor, "k 2"]:
+    """(y, x) of the cell in the middle of each map's mass."""
+    mass = instances.float().sum(dim=(1, 2))
+    ends = [torch.arange(side, device=instances.device, dtype=torch.float32) for side in instances.shape[1:]]
+    sums = instances.float().sum(dim=2) @ ends[0], instances.float().sum(dim=1) @ ends[1]
+    return torch.stack([(total / mass).round().long() for total in sums], dim=1)
 
 
 def instance_panels(maps: ImageMaps, categories: Sequence[Category], limit: int = 12) -> list[Panel]:

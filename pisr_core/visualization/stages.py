@@ -25,6 +25,7 @@ class ImageMaps:
         initial: the stage before the relation, `None` for a base model.
         weights: ω of each category, `None` where the relation has none.
         signals: F_sp of each category, `None` for relations other than PISR.
+        shares: how much of each category (rows) each one takes (columns), where they attend to one another.
         stride: pixels of the network's input to a cell of the maps.
     """
 
@@ -35,6 +36,7 @@ class ImageMaps:
     initial: StageMaps | None = None
     weights: Float[Tensor, " m"] | None = None
     signals: Float[Tensor, "m h w"] | None = None
+    shares: Float[Tensor, "m m"] | None = None
     stride: int = STRIDE
 
     @property

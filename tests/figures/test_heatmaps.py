@@ -47,6 +47,18 @@ def test_what_is_gathered_is_the_modules_own(sample):
     assert not model.relation._forward_pre_hooks
 
 
+def test_what_categories_ask_of_one_another_is_gathered(sample):
+    model = small_model("scenes-relative-pdl-r18")
+    seen = []
+    handle = model.relation.attention.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    shares = gather_maps(model, sample, CPU).shares
+    handle.remove()
+    with torch.inference_mode():
+        torch.testing.assert_close(shares, model.relation.attention.shares(seen[0])[0])
+    torch.testing.assert_close(shares.sum(dim=0), torch.ones(len(SCENE_CATEGORIES) + 8))
+    assert gather_maps(small_model("scenes-pdl-r18"), sample, CPU).shares is None
+
+
 @pytest.mark.parametrize("settings", ["relation.fused=false", "relation.attention=softmax"])
 def test_the_signals_are_those_of_the_literal_order(sample, settings):
     model = small_model("scenes-pdl-r18", settings)

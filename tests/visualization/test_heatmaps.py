@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from pisr_core.structures import Category, PanopticSegmentation, Segment
-from pisr_core.visualization.grid import Box, Outline, Panel, Scale, blend, draw_grid
+from pisr_core.visualization.grid import Arrow, Box, Outline, Panel, Scale, blend, draw_grid
 from pisr_core.visualization.heatmaps import (
     CERTAINTY,
     center_panel,
@@ -17,6 +17,7 @@ from pisr_core.visualization.heatmaps import (
     instance_panels,
     largest_classes,
     partition_panels,
+    question_panels,
 )
 from pisr_core.visualization.presence import Presence
 from pisr_core.visualization.stages import ImageMaps, StageMaps
@@ -166,3 +167,23 @@ def test_weights_are_drawn_as_they_are(tmp_path, monkeypatch):
     assert list(map(to_hex, right.collections[0].get_facecolors())) == kinds
     with pytest.raises(ValueError, match="ω"):
         draw_weights(tmp_path / "w.png", maps(weights=None), CATEGORIES, "ω")
+
+
+def test_an_arrow_leads_to_the_instance_that_is_asked_most():
+    """The left car asks the right one, that one asks the sky, and the absent one nobody."""
+    shares = torch.zeros(5, 5)
+    shares[0, 2], shares[3, 2], shares[0, 3], shares[2, 3], shares[2, 4] = 0.25, 0.75, 0.9, 0.1, 1.0
+    (panel,) = question_panels(maps(shares=shares), num_classes=2)
+    # The middles of columns 0 and 1, and of 2 and 3, are rounded to even cells of four pixels.
+    assert panel.arrows == [Arrow((9.5, 1.5), (9.5, 9.5), 0.75)]
+    assert panel.caption == "whom 2 instances ask most: 1 another, 1 a class"
+    assert question_panels(maps(), num_classes=2) == []
+
+
+def test_an_arrow_is_drawn_in_white(tmp_path):
+    black = Panel("", np.zeros((*SIZE, 3), np.uint8))
+    draw_grid(tmp_path / "a.png", [black, replace(black, arrows=[Arrow((8, 2), (8, 13))])], "")
+    picture = np.asarray(Image.open(tmp_path / "a.png").convert("L"))
+    middle = picture[picture.shape[0] // 4 :]
+    left, right = middle[:, : middle.shape[1] // 2], middle[:, middle.shape[1] // 2 :]
+    assert (right[:, 60:-60] > 200).sum() > (left[:, 60:-60] > 200).sum() + 100
