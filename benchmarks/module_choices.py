@@ -8,7 +8,9 @@ head, which starts as the base's, then learn from these alone; the base's centre
 minute, and all runs of a seed see the same images. What needs the whole network to learn (the gradient through S and
 I, γ) is left to `pisr study`. Printed: cross entropy, PQ and mIoU of the validation images, mean and standard
 deviation over the seeds, the difference from `--against` on equal seeds, and the chance that ω is larger for a class
-that is there than for one that is not, and for a real instance than for a false one.
+that is there than for one that is not, and for a real instance than for a false one. With `--twins` also the share of
+the pixels of these classes where the right one of the two is the likelier: what can but be guessed is right in half of
+them, where PQ depends on how it is guessed (always the same one, or either).
 """
 
 from __future__ import annotations
@@ -147,8 +149,9 @@ def learn(
     steps: int,
     lr: float,
     weights_of_classes: Tensor | None = None,
-) -> tuple[float, float, float, float, float]:
-    """Cross entropy, PQ, mIoU and ω's two chances after training one choice with one seed."""
+    twins: Tensor | None = None,
+) -> tuple[float, float, float, float, float, float]:
+    """Cross entropy, PQ, mIoU, the twins' share and ω's two chances after training one choice with one seed."""
     torch.manual_seed(seed)
     relation, config, loss_config = build(model, change)
     head, width = copy.deepcopy(model.initial_heads.semantic), model.initial_heads.widths[0]
@@ -186,7 +189,7 @@ def learn(
         optimizer.step()
         schedule.step()
     parts.eval()
-    losses, scores = [], Scores(model.categories, instances=False)
+    losses, right, scores = [], [], Scores(model.categories, instances=False)
     omega = Omega(len(model.categories))
     with torch.inference_mode():
         for index in torch.arange(len(val.features)).split(BATCH):
@@ -195,6 +198,8 @@ def learn(
             final = replace(first, semantic=SemanticPrediction.from_logits(head(relation(*read)[:, :width])))
             predicted = enlarged(final.semantic.logits, targets.semantic)
             losses.append(F.cross_entropy(predicted, targets.semantic, ignore_index=IGNORE_INDEX).item())
+            if twins is not None:
+                right.append(right_of_two(predicted, targets.semantic, twins))
             weights = relation.taught_weights(*read)
             if weights is not None:
                 omega.add(weights, *what_is_there(first, targets, weights.shape[1], config))
@@ -206,7 +211,23 @@ def learn(
                 scores.update(image, str(image), result.panoptic, truth, result.semantic)
     result = scores.result(0).to_json()
     pq, miou = result["panoptic"]["all"]["pq"], result["semantic"]["miou"]
-    return statistics.fmean(losses), pq, miou, *omega.chances()
+    share = torch.cat(right).float().mean().item() if right else math.nan
+    return statistics.fmean(losses), pq, miou, 100 * share, *omega.chances()
+
+
+def right_of_two(logits: Tensor, classes: Tensor, twins: Tensor) -> Tensor:
+    """Of each pixel of a class that has a twin, whether it is the likelier of the two.
+
+    Args:
+        logits: (b, n, H, W).
+        classes: (b, H, W).
+        twins: of each class, -1 for none.
+    """
+    known = classes.where(classes < len(twins), 0)
+    other = twins[known].where(classes < len(twins), -1)
+    chosen = other >= 0
+    own, others = (logits.gather(1, index.clamp(min=0)[:, None])[:, 0] for index in (known, other))
+    return (own > others)[chosen]
 
 
 class Omega:
@@ -258,6 +279,9 @@ def main() -> None:
     parser.add_argument("--val", type=int, default=0, help="the first so many to score; 0 for all")
     parser.add_argument("--lr", type=float, default=0.001)
     parser.add_argument("--class-weights", default="", help="as in loss.class_weights: boat=3,car=3")
+    parser.add_argument("--twins", default="", help="classes that only context tells apart: boat=car,dog=sheep")
+    parser.add_argument("--rows", type=Path, help="a CSV for the scores of each run, see paired_tests.py")
+    parser.add_argument("--split", default="val", help="what is scored")
     parser.add_argument("--device")
     arguments = parser.parse_args()
     others = (name for name in (arguments.only or ",".join(CHOICES)).split(",") if name != arguments.against)
@@ -270,27 +294,44 @@ def main() -> None:
     weights = class_weights(loss, model.categories)
     weights = None if weights is None else weights.to(model.pixel_mean.device)
     train = look_at(model, "train", arguments.data, arguments.images)
-    val = look_at(model, "val", arguments.data, arguments.val)
+    val = look_at(model, arguments.split, arguments.data, arguments.val)
+    twins = twins_of(arguments.twins, [category.name for category in model.categories], model.pixel_mean.device)
     print(f"{len(train.features)} images, {arguments.steps} steps of {BATCH}, seeds 0 to {arguments.seeds - 1}")
-    columns = " ".join(f"{column:>14}" for column in ("PQ", "mIoU", "ΔPQ", "ΔmIoU"))
+    if arguments.rows:
+        arguments.rows.write_text("variant,seed,cross_entropy,pq,miou,twins\n")
+    columns = " ".join(f"{column:>14}" for column in ("PQ", "mIoU", "twins", "ΔPQ", "ΔmIoU", "Δtwins"))
     print(f"{'choice':22} {'cross entropy':>16} {columns} {'ω classes':>10} {'instances':>10} {'s':>5}")
-    against: tuple[list[float], list[float]] | None = None
+    against: list[list[float]] | None = None
     for name in names:
         start = time.perf_counter()
         results = [
-            learn(model, train, val, CHOICES[name], seed, arguments.steps, arguments.lr, weights)
+            learn(model, train, val, CHOICES[name], seed, arguments.steps, arguments.lr, weights, twins)
             for seed in range(arguments.seeds)
         ]
-        losses, pqs, mious, *chances = (list(column) for column in zip(*results, strict=True))
-        against = against or (pqs, mious)
+        if arguments.rows:
+            with arguments.rows.open("a") as file:
+                for seed, row in enumerate(results):
+                    file.write(f"{name},{seed},{','.join(f'{value:.4f}' for value in row[:4])}\n")
+        losses, *scores, omega, instances = (list(column) for column in zip(*results, strict=True))
+        against = against or scores
         gains = [
             [own - other for own, other in zip(values, reference, strict=True)]
-            for values, reference in zip((pqs, mious), against, strict=True)
+            for values, reference in zip(scores, against, strict=True)
         ]
         seconds = (time.perf_counter() - start) / arguments.seeds
-        cells = " ".join(f"{spread(values, 2):>14}" for values in (pqs, mious, *gains))
-        told = " ".join(f"{statistics.fmean(values):>10.3f}" for values in chances)
+        cells = " ".join(f"{spread(values, 2):>14}" for values in (*scores, *gains))
+        told = " ".join(f"{statistics.fmean(values):>10.3f}" for values in (omega, instances))
         print(f"{name:22} {spread(losses, 4):>16} {cells} {told} {seconds:5.0f}", flush=True)
+
+
+def twins_of(pairs: str, names: list[str], device: torch.device) -> Tensor | None:
+    """The position of each class's twin, -1 for none; `None` without any."""
+    if not pairs:
+        return None
+    twins = torch.full((len(names),), -1, device=device)
+    for first, second in (map(names.index, pair.split("=")) for pair in pairs.split(",")):
+        twins[first], twins[second] = second, first
+    return twins
 
 
 def spread(values: list[float], digits: int) -> str:

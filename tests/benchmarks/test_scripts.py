@@ -77,14 +77,19 @@ def test_module_choices(tmp_path):
     text = printed(
         "module_choices.py", str(base), "--only",
         "heads,random g_p,K = 0,convolutions,lean,ReLU after g_s,ω of 16,hard + score + categories + unrelated",
-        "--seeds", "2", "--steps", "1", "--images", "8",
+        "--seeds", "2", "--steps", "1", "--images", "8", "--twins", "boat=car,dog=sheep",
+        "--rows", str(tmp_path / "rows.csv"),
     )  # fmt: skip
     value = r" +(-?[\d.]+) ± +[\d.]+"
-    rows = re.findall(rf"^(default|heads|random g_p|K = 0){4 * value}", text, re.M)
+    rows = re.findall(rf"^(default|heads|random g_p|K = 0){5 * value}", text, re.M)
     assert [row[0] for row in rows] == ["default", "heads", "random g_p", "K = 0"]
-    assert rows[0][4] == "0.00" and len(text.splitlines()) == 2 + 9
-    for _, _, pq, _, gain in rows:
+    assert rows[0][5] == "0.00" and len(text.splitlines()) == 2 + 9
+    for _, _, pq, _, twins, gain in rows:
         assert float(gain) == pytest.approx(float(pq) - float(rows[0][2]), abs=0.02)
+        assert 0 < float(twins) < 100
+    tested = printed("paired_tests.py", str(tmp_path / "rows.csv"), "--against", "default", "--metric", "twins")
+    gain = float(re.findall(r"^heads +([+-][\d.]+)", tested, re.M)[0])
+    assert gain == pytest.approx(float(rows[0][4]) - float(rows[1][4]), abs=0.02)
 
 
 def test_tradeoff(tmp_path):
