@@ -87,7 +87,9 @@ def test_module_choices(tmp_path):
     for _, _, pq, _, twins, gain in rows:
         assert float(gain) == pytest.approx(float(pq) - float(rows[0][2]), abs=0.02)
         assert 0 < float(twins) < 100
-    tested = printed("paired_tests.py", str(tmp_path / "rows.csv"), "--against", "default", "--metric", "twins")
+    script, rows_of_runs = str(BENCHMARKS / "paired_tests.py"), str(tmp_path / "rows.csv")
+    command = [sys.executable, script, rows_of_runs, "--against", "default", "--metric", "twins"]
+    tested = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     gain = float(re.findall(r"^heads +([+-][\d.]+)", tested, re.M)[0])
     assert gain == pytest.approx(float(rows[0][4]) - float(rows[1][4]), abs=0.02)
 
