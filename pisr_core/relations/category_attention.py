@@ -19,8 +19,8 @@ class CategoryAttention(nn.Module):
     belongs to. Comparisons (is there another like this?) are learned from fewer images so (docs/results.md). An absent
     category, whose encoding is zero, does not answer.
 
-    g_s begins as h, and both large, so that each category asks for its like from the first step: from unrelated weights
-    the question is found late, or never.
+    g_s begins as h, and both large, so that each category asks for its like from the first step; from unrelated weights
+    it took luck to find the question (docs/results.md).
 
     Args:
         channels: c.
