@@ -16,13 +16,12 @@ from typing import Never
 
 from pisr_core.errors import DeviceError
 
-LARGE = ("numpy", "cv2", "scipy.linalg", "torch")
+LARGE = {"numpy": 2**28, "cv2": 2**28, "scipy.linalg": 2**28, "torch": 2**29}
+"""Bytes that each must leave: what just fits into one process may not into the next, for places are drawn by lot, and
+threads reserve theirs later."""
 
 LONGEST = 60
 """Seconds that one may take: without memory some wait for ever."""
-
-TO_SPARE = 2**28
-"""Bytes that must be left: what just fits into one process may not into the next, for places are drawn by lot."""
 
 TOO_LITTLE = ("failed to map", "annot allocate memory", "bad_alloc")
 """In what the loader and the C++ library say."""
@@ -89,7 +88,7 @@ def _load(module: str) -> Never:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     try:
         import_module(module)
-        mmap.mmap(-1, TO_SPARE)
+        mmap.mmap(-1, LARGE[module])
     except BaseException as error:  # another one will come again, where it is seen
         status = _for_lack_of_memory(error)
     os._exit(status)
