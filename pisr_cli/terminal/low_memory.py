@@ -16,12 +16,13 @@ from typing import Never
 
 from pisr_core.errors import DeviceError
 
-LARGE = {"numpy": 2**28, "cv2": 2**28, "scipy.linalg": 2**28, "torch": 2**29}
-"""Bytes that each must leave: what just fits into one process may not into the next, for places are drawn by lot, and
-threads reserve theirs later."""
+LARGE = ("numpy", "cv2", "scipy.linalg", "torch")
 
 LONGEST = 60
 """Seconds that one may take: without memory some wait for ever."""
+
+TO_SPARE = 2**28
+"""Bytes that must be left: what just fits into one process may not into the next, for places are drawn by lot."""
 
 TOO_LITTLE = ("failed to map", "annot allocate memory", "bad_alloc")
 """In what the loader and the C++ library say."""
@@ -79,16 +80,22 @@ class _Trial(MetaPathFinder):
         _, status = os.waitpid(process, 0)
         if status:
             raise _too_little(f"{fullname} was", self.limit)
+        if fullname == "torch":
+            self.untried.discard("numpy")  # which it loads: there a failure would be torch's to handle
 
 
 def _load(module: str) -> Never:
     """In a process of its own: what torch's libraries do without memory is to abort."""
     status = 0
+    # What the module loads itself is part of this trial, not one of its own, of which the module might make light.
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Trial)]
     signal.alarm(LONGEST)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     try:
         import_module(module)
-        mmap.mmap(-1, LARGE[module])
-    except BaseException as error:  # another one will come again, where it is seen
+        mmap.mmap(-1, TO_SPARE)
+    except (ImportError, OSError) as error:  # what is not installed well comes again, where it is seen
         status = _for_lack_of_memory(error)
+    except BaseException:  # without memory libraries say all kinds of things
+        status = 1
     os._exit(status)
