@@ -52,7 +52,7 @@ def open_omega(relation: PISR) -> None:
 
 
 def unrelated(relation: PISR) -> None:
-    """H and g_s of `categories` as layers usually start."""
+    """The weights of h and g_s in `categories` as those of layers usually start."""
     relation.attention.h.reset_parameters()
     relation.attention.g_s.reset_parameters()
 

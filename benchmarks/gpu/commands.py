@@ -174,7 +174,7 @@ def relation(part: Part) -> None:
 
 def study(part: Part) -> None:
     """Where other instances decide: a base, and what each relation makes of it, as far as time is left."""
-    steps, seeds, variants = 450, "0,1,2,3,4", "heads,convolutions,concat,ocr,pisr"
+    steps, seeds, variants = 600, "0,1,2,3,4", "heads,convolutions,concat,ocr,pisr"
     if part.rehearse:
         steps, seeds, variants = 1, "0", "heads,pisr"
     given = [word for setting in small(part) for word in ("--set", setting)]

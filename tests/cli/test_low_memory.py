@@ -5,7 +5,9 @@ from importlib import import_module
 
 import pytest
 
+from pisr_cli.terminal import low_memory
 from pisr_cli.terminal.errors import exit_codes
+from pisr_core.errors import DeviceError
 
 
 @pytest.mark.parametrize("gigabytes", [0.3, 3])  # so little that a library does not load, aborts
@@ -43,6 +45,18 @@ def test_an_import_that_fails_after_its_trial_ends_in_the_same_message(error, tm
         import_that_raises(error, tmp_path, monkeypatch)
     said = capsys.readouterr().err
     assert "out of memory while the libraries were loaded: this shell lets a process address 3.0 GiB" in said
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [("RuntimeError('Unable to instantiate PyTypeObject')", True), ("ImportError('no such')", False)]
+)
+def test_in_its_trial_a_library_says_all_kinds_of_things_without_memory(error, told, tmp_path, monkeypatch):
+    (tmp_path / "large_library.py").write_text(f"raise {error}")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "meta_path", [low_memory._Trial(3 * 2**30), *sys.meta_path])
+    sys.meta_path[0].untried.add("large_library")
+    with pytest.raises(DeviceError if told else ImportError, match="large_library was loaded" if told else "no such"):
+        import_module("large_library")
 
 
 def test_other_failures_stay_what_they_are(tmp_path, monkeypatch):
