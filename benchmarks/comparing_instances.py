@@ -10,6 +10,7 @@ number of pictures seen; the share of 2,000 pictures' deciding things whose clas
 The README's preset sees 7,200 pictures.
 
 alone        the head alone, which sees one instance
+mean         the head sees the mean of its shape's instances beside it
 pisr         the paper's attention, F + norm(F_pan)
 softmax      `relation.attention = "softmax"`
 categories   `relation.attention = "categories"`
@@ -59,8 +60,9 @@ def learned(name: str, seed: int, noise: float, columns: list[int]) -> list[floa
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
     held_out, shares = pictures.draw(2000), []
     for step in range(1, columns[-1] + 1):
-        encodings, answers, deciding = pictures.draw(BATCH)
-        loss = F.binary_cross_entropy_with_logits(network(encodings)[deciding], answers[deciding])
+        encodings, shapes, answers = pictures.draw(BATCH)
+        deciding = shapes < SHAPES
+        loss = F.binary_cross_entropy_with_logits(network(encodings, shapes)[deciding], answers[deciding])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -70,12 +72,12 @@ def learned(name: str, seed: int, noise: float, columns: list[int]) -> list[floa
 
 
 @torch.no_grad()
-def share(network: nn.Module, encodings: Tensor, answers: Tensor, deciding: Tensor) -> float:
+def share(network: nn.Module, encodings: Tensor, shapes: Tensor, answers: Tensor) -> float:
     """Of the deciding things whose class is right."""
     network.eval()
-    right = (network(encodings) > 0) == (answers > 0)
+    right = (network(encodings, shapes) > 0) == (answers > 0)
     network.train()
-    return right[deciding].float().mean().item()
+    return right[shapes < SHAPES].float().mean().item()
 
 
 class Pictures:
@@ -91,7 +93,7 @@ class Pictures:
         self.projection = torch.randn(3 + SHAPES + 2, CHANNELS) / 2
 
     def draw(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Encodings (count, m, c), whether the instance has a twin, and whether that decides its class."""
+        """Encodings (count, m, c), shapes, `SHAPES` being one whose look-alikes decide nothing, and who has a twin."""
         shapes = torch.rand(count, SHAPES).argsort(dim=1)[:, :2].repeat_interleave(4, dim=1)
         three = torch.rand(count, 2, len(self.colors)).argsort(dim=2)[..., :3]
         colors = three[..., [0, 0, 1, 2]].flatten(1)
@@ -102,7 +104,7 @@ class Pictures:
         answers = F.pad(torch.tensor([1.0, 1.0, 0.0, 0.0]).repeat(2), (0, OTHERS)).expand(count, -1)
         order = torch.rand(count, INSTANCES).argsort(dim=1)
         encodings = known.gather(1, order[..., None].expand_as(known)) @ self.projection
-        return encodings, answers.gather(1, order), shapes.gather(1, order) < SHAPES
+        return encodings, shapes.gather(1, order), answers.gather(1, order)
 
 
 class Related(nn.Module):
@@ -115,7 +117,7 @@ class Related(nn.Module):
         first = [nn.Conv2d(CHANNELS, CHANNELS, 1, bias=False), nn.BatchNorm2d(CHANNELS), nn.ReLU()]
         self.head = nn.Sequential(*first, nn.Conv2d(CHANNELS, 1, 1))
 
-    def forward(self, encodings: Tensor) -> Tensor:
+    def forward(self, encodings: Tensor, shapes: Tensor) -> Tensor:
         """(b, m) from (b, m, c): each instance is a cell of F."""
         features = encodings.transpose(1, 2)[..., None]
         if self.attention is not None:
@@ -133,9 +135,24 @@ class Encoder(nn.Module):
         self.layer = nn.TransformerEncoderLayer(CHANNELS, 4, 2 * CHANNELS, dropout=0.0, batch_first=True)
         self.head = nn.Linear(CHANNELS, 1)
 
-    def forward(self, encodings: Tensor) -> Tensor:
+    def forward(self, encodings: Tensor, shapes: Tensor) -> Tensor:
         """(b, m) from (b, m, c)."""
         return self.head(self.layer(encodings))[..., 0]
+
+
+class ClassMean(nn.Module):
+    """Compares each instance with the mean of its shape, itself among them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        hidden = [nn.Linear(2 * CHANNELS, CHANNELS), nn.ReLU(), nn.Linear(CHANNELS, CHANNELS), nn.ReLU()]
+        self.head = nn.Sequential(*hidden, nn.Linear(CHANNELS, 1))
+
+    def forward(self, encodings: Tensor, shapes: Tensor) -> Tensor:
+        """(b, m) from (b, m, c)."""
+        same = (shapes[:, :, None] == shapes[:, None]).float()
+        means = same @ encodings / same.sum(dim=2, keepdim=True)
+        return self.head(torch.cat((encodings, means), dim=2))[..., 0]
 
 
 def attention(softmax: bool) -> Related:
@@ -145,6 +162,7 @@ def attention(softmax: bool) -> Related:
 
 RELATIONS = {
     "alone": lambda: Related(None),
+    "mean": ClassMean,
     "pisr": lambda: attention(softmax=False),
     "softmax": lambda: attention(softmax=True),
     "categories": lambda: Related(CategoryAttention(CHANNELS, CHANNELS)),

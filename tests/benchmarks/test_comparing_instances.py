@@ -13,7 +13,8 @@ def test_instances_alone_do_not_tell_and_a_relation_does():
 
 def test_look_alikes_decide_by_shape_and_colour():
     pictures = SCRIPT["Pictures"](0.0)
-    encodings, answers, deciding = pictures.draw(50)
+    encodings, shapes, answers = pictures.draw(50)
+    deciding = shapes < SCRIPT["SHAPES"]
     for rows, answer, decides in zip(encodings, answers, deciding, strict=True):
         equal = ((rows[:, None] - rows).abs().amax(dim=2) < 1e-5).sum(dim=1) > 1
         assert decides.sum() == 8 and answer.sum() == 4
