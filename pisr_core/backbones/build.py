@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from fnmatch import fnmatch
 
 import torch
@@ -16,6 +15,7 @@ from pisr_core.backbones.networks import DIVISORS, Network, create_body, find_ne
 from pisr_core.backbones.pyramid import AdaptedBackbone, Backbone, SwinBackbone, stage_strides
 from pisr_core.config import BackboneConfig
 from pisr_core.errors import ConfigError
+from pisr_core.runtime.quiet import errors_only
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def build_backbone(config: BackboneConfig) -> Backbone:
         _check_published(config.name, network)
         log.info("pretrained weights of %s: from the cache, or fetched", network.name)
     try:
-        with _hub_silent():
+        with errors_only("huggingface_hub"):
             body = create_body(network, pretrained=is_fetched)
     # timm reaches its weights through the hub's client, whose failures all derive from these two.
     except (OSError, RuntimeError) as error:
@@ -107,18 +107,6 @@ def _check_published(name: str, network: Network) -> None:
             f"backbone.pretrained = true: timm has no weights of {model}. Name a file of them with "
             "--set backbone.weights=FILE, or start from random weights with --set backbone.pretrained=false"
         )
-
-
-@contextmanager
-def _hub_silent() -> Iterator[None]:
-    """Keeps the hub's client from a page of warnings about each of its many tries: our error says it once."""
-    hub = logging.getLogger("huggingface_hub")
-    level = hub.level
-    hub.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        hub.setLevel(level)
 
 
 def set_multi_grid(body: nn.Module, config: BackboneConfig) -> None:

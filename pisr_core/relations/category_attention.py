@@ -14,11 +14,14 @@ class CategoryAttention(nn.Module):
     """Every class and instance attends to the others, and each cell takes what its own categories have found.
 
     In the paper's attention a cell asks with its own features, and what answers may well be its own instance, of which
-    F knows all. Here an instance asks with its encoding, the mean of its cells, and asks the others only:
-    F_sp = softmax(g_s(Ẽ) h(Ẽ)ᵀ) A, without the diagonal, where A says which categories a cell belongs to. What a
-    category gets from the others is compared with itself, channel by channel: F_pan = g_q(g_c(Ẽ) ⊙ g_c(F_sp Ẽ))ᵀ A,
-    F_sp here before A. Comparisons (is there another like this?) are learned from fewer images by each of the three
-    (docs/results.md). An absent category, whose encoding is zero, does not answer.
+    F knows all. Here an instance asks with its encoding, the mean of its cells, and asks the others only, and what it
+    gets from them is compared with itself, channel by channel:
+
+        R = softmax(g_s(Ẽ) h(Ẽ)ᵀ), a row for each that asks, without the diagonal
+        F_pan = g_q(g_c(Ẽ) ⊙ g_c(R Ẽ))ᵀ A, and F_sp = Rᵀ A,
+
+    where A says which categories a cell belongs to. Comparisons (is there another like this?) are learned from fewer
+    images so (docs/results.md). An absent category, whose encoding is zero, does not answer.
 
     g_s begins as h, and both large, so that each category asks for its like from the first step; from unrelated weights
     it took luck to find the question (docs/results.md).
@@ -41,8 +44,8 @@ class CategoryAttention(nn.Module):
         self, encodings: Float[Tensor, "b m c"], memberships: Float[Tensor, "b m h w"]
     ) -> Float[Tensor, "b c h w"]:
         """F_pan from Ẽ and A, see `memberships`."""
-        gathered = self.shares(encodings).transpose(1, 2) @ encodings
-        found = self.g_q(self.g_c(encodings) * self.g_c(gathered))
+        taken = self.shares(encodings).transpose(1, 2) @ encodings
+        found = self.g_q(self.g_c(encodings) * self.g_c(taken))
         return torch.einsum("bmc,bmhw->bchw", found, memberships)
 
     def spatial_panoptic_features(

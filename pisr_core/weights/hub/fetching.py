@@ -7,7 +7,6 @@ who asks, `HF_HUB_OFFLINE=1` that nothing is asked, `HF_ENDPOINT` whom.
 from __future__ import annotations
 
 import io
-import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from huggingface_hub.errors import (
 from tqdm import tqdm
 
 from pisr_core.errors import CheckpointError
+from pisr_core.runtime.quiet import errors_only
 
 Progress = Callable[[int, int], None]
 """Called with the bytes that are there and the bytes in all (0 where the server does not say)."""
@@ -91,7 +91,7 @@ def fetch_model(name: HubName, progress: Progress, check: Callable[[Path], objec
         CheckpointError: there is no such model or revision, it is gated, it holds no weights, the network is down
             and the cache lacks it, or the disk is full.
     """
-    with _failures_named(name), _silent():
+    with _failures_named(name), errors_only("huggingface_hub"):
         try:
             # Sizes come with the listing.
             info = HfApi().model_info(name.id, revision=name.revision, files_metadata=True)
@@ -157,7 +157,7 @@ def push_folder(folder: Path, name: HubName, private: bool) -> None:
     """
     api = HfApi()
     try:
-        with _silent():
+        with errors_only("huggingface_hub"):
             api.create_repo(name.id, private=private or None, exist_ok=True)
             api.upload_folder(folder_path=folder, repo_id=name.id, commit_message="Upload with pisr")
     except _FAILURES as error:
@@ -221,15 +221,3 @@ def _bar(progress: Progress, before: int, total: int) -> type[tqdm]:
             return True
 
     return Bar
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keeps the client's own warnings back: our message says it once."""
-    logger = logging.getLogger("huggingface_hub")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
