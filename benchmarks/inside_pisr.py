@@ -134,8 +134,8 @@ class Apart:
         """For the table."""
         if not self.maps:
             return ["–"] * 4
-        means = (np.mean(values) for values in (self.overlaps, *self.cosines.values()))
-        return [f"{np.mean(self.maps):.1f}", *(f"{mean:.2f}" for mean in means)]
+        means = (f"{np.mean(values):.2f}" if values else "–" for values in (self.overlaps, *self.cosines.values()))
+        return [f"{np.mean(self.maps):.1f}", *means]
 
 
 def sort_weights(omega: Tensor, there: Presence, weights: dict[str, list[float]]) -> None:

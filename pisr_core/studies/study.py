@@ -128,7 +128,16 @@ class Study:
         return RunFolder(self.out / "runs" / run_name(variant, seed))
 
     def config(self, settings: Sequence[str], seed: int) -> Config:
-        """The preset with settings."""
+        """The preset with settings.
+
+        Raises:
+            ConfigError: a setting is wrong, or one of `EVALUATION`.
+        """
+        fixed = [setting.partition("=")[0] for setting in EVALUATION]
+        if changed := [name for name in fixed if any(s.startswith(f"{name}=") for s in (*self.settings, *settings))]:
+            raise ConfigError(
+                f"{changed[0]}: a study judges each run once, in the end, on the whole split; leave it out."
+            )
         return presets.load(self.preset, [*EVALUATION, *self.settings, *settings, f"train.seed={seed}"])
 
     def runs(self) -> list[Run]:

@@ -89,6 +89,8 @@ def test_runs_differ_in_variant_and_seed_alone(study):
     assert pisr.train.eval_every == 0 and pisr.train.eval_images == 0
     with pytest.raises(ConfigError, match="once"):
         replace(study, seeds=(0, 0)).runs()
+    with pytest.raises(ConfigError, match=r"train\.eval_images: a study judges each run once, in the end"):
+        replace(study, settings=("train.eval_images=16",)).runs()
     with pytest.raises(ConfigError, match="nothing"):
         replace(study, variants=()).runs()
 
