@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ COLORS = ("#0b6e99", "#d9730d", "#448361", "#9065b0", "#c14c8a", "#787774", "#cb
 """One for each series, told apart by colour-blind readers with the help of the markers."""
 
 MARKERS = "osD^vPX*"
+
+TITLE_WIDTH = 66
+"""Letters of a title's line, which has to end within the figure."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def draw_forest(path: Path, rows: Sequence[Interval], title: str, x_label: str) 
         axes.annotate(row.note, (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=9)
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_title(title, loc="left")
+    axes.set_title(textwrap.fill(title, TITLE_WIDTH), loc="left")
     axes.set_xlabel(x_label)
     axes.grid(alpha=0.25, axis="x")
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -111,7 +115,7 @@ def draw_plot(
         )
         for x, y, label in zip(line.x, line.y, line.labels, strict=False):
             axes.annotate(label, (x, y), xytext=(5, 5), textcoords="offset points", fontsize=8, color=color)
-    axes.set_title(title, loc="left")
+    axes.set_title(textwrap.fill(title, TITLE_WIDTH), loc="left")
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     if x_ticks:

@@ -48,6 +48,14 @@ def test_a_plot_has_a_colour_for_each_series(tmp_path):
     assert {(0x0B, 0x6E, 0x99), (0xD9, 0x73, 0x0D)} <= colours
 
 
+def test_a_long_title_ends_within_the_picture(tmp_path):
+    title = "PQ over the number of instances, " * 4
+    draw_plot(tmp_path / "p.png", [Series("one", [1.0, 2.0], [3.0, 4.0])], title, "K", "PQ")
+    pixels = np.asarray(Image.open(tmp_path / "p.png").convert("L"))
+    top = pixels[: len(pixels) // 8]
+    assert (top < 100).any() and (top[:, -5:] > 250).all()
+
+
 def test_a_page_escapes_text_and_holds_its_pictures(tmp_path):
     page = Page("a < b")
     page.heading("Scores")
