@@ -24,12 +24,13 @@ def milliseconds(device: torch.device, runs: int, *works: Callable[[], object], 
     times: list[list[float]] = [[] for _ in works]
     for run in range(runs + 1):
         for work, measured in zip(works, times, strict=True):
-            taken = _processor_time(work) if processor else timed(work, device)[0]
+            taken = processor_time(work) if processor else timed(work, device)[0]
             measured += [taken][: run > 0]
     return [statistics.median(measured) for measured in times]
 
 
-def _processor_time(work: Callable[[], object]) -> float:
+def processor_time(work: Callable[[], object]) -> float:
+    """Milliseconds of this process's processor time."""
     start = time.process_time()
     work()
     return 1000 * (time.process_time() - start)

@@ -12,9 +12,10 @@ targets  vectorised against one instance after another over whole maps; both giv
 loader   images a second that one process reads, augments and draws targets for, beside those of a step
 
 With --public instead: steps and predictions of Panoptic-DeepLab with ResNet-50 on the CPU, in turn with those that
-`public_deeplab.py` writes out in plain PyTorch, from the same weights. `live` is the most memory that torch's tensors
-hold at once beyond what they held before, without the gaps between them that the system's allocator keeps. --processor
-counts processor time of one thread, for a CPU that is busy with other work.
+`public_deeplab.py` writes out in plain PyTorch, from the same weights; each has a process of its own, ours with the
+memory that the commands keep. `live` is the most memory that torch's tensors hold at once beyond what they held before,
+without the gaps between them that the system's allocator keeps. --processor counts processor time of one thread, for a
+CPU that is busy with other work.
 
 Images, annotations and weights are random; 480×640 JPEGs and PNGs with 30 instances on disk. Medians.
 """
@@ -22,10 +23,14 @@ Images, annotations and weights are random; 480×640 JPEGs and PNGs with 30 inst
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import statistics
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +40,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from PIL import Image
 from public_deeplab import PublicDeepLab, copy_weights, public_step
-from timing import live_megabytes, megabytes, milliseconds
+from timing import live_megabytes, megabytes, milliseconds, processor_time
 
 from pisr_core import presets
 from pisr_core.config import Config
@@ -49,6 +54,7 @@ from pisr_core.models.center_offset.structures import CenterOffsetTargets
 from pisr_core.models.center_offset.targets import CenterOffsetTargetGenerator
 from pisr_core.pixel_runs import find_runs
 from pisr_core.profiling.speed import timed
+from pisr_core.runtime.devices.allocation import keep_network_memory
 from pisr_core.runtime.devices.device import choose_device
 from pisr_core.structures import Category, PanopticDataset, PanopticSegmentation, Segment, TrainingBatch
 from pisr_core.training.learner import Learner
@@ -191,37 +197,81 @@ def step_of(learner: Learner, batch: TrainingBatch) -> Callable[[], object]:
 
 def public(crop: tuple[int, int], batch_size: int, runs: int, processor: bool) -> None:
     """Prints time and memory of steps and predictions beside those of the public ones."""
-    if processor:
-        torch.set_num_threads(1)
+    threads = 1 if processor else torch.get_num_threads()
+    theirs, ours, thrifty = (Side(name, crop, batch_size, threads) for name in ("public", "none", "norms"))
+    far = max(abs(theirs.ask("losses")[name] / loss - 1) for name, loss in ours.ask("losses").items())
+    print(f"{threads} threads, {batch_size} × {crop[0]}×{crop[1]}; first losses differ by {far:.1e}")
+    print(f"{'':12}", "".join(f"{'public ' + unit:>10} {'ours':>8} {'ratio':>6} " for unit in ("ms", "MB", "live MB")))
+    rows = {"step": (ours, "step"), "norms again": (thrifty, "step"), "prediction": (ours, "prediction")}
+    for name, (side, work) in rows.items():
+        how = "processor" if processor else "wall"
+        taken = [(theirs.ask(work, how), side.ask(work, how)) for _ in range(runs + 1)][1:]
+        times = [statistics.median(column) for column in zip(*taken, strict=True)]
+        cells = [f"{times[0]:10.0f} {times[1]:8.0f} {times[0] / times[1]:6.2f} "]
+        for kind in ("megabytes", "live"):
+            held = [one.ask(work, kind) for one in (theirs, side)]
+            cells.append(f"{held[0]:10.0f} {held[1]:8.0f} {held[1] / max(held[0], 1e-9):6.2f} ")
+        print(f"{name:12} ", *cells, sep="", flush=True)
+
+
+class Side:
+    """Steps and predictions of one implementation, in a process of its own as its users have it.
+
+    Args:
+        name: `public`, or ours with this `train.checkpointing`.
+        crop: (H, W).
+        batch_size: images.
+        threads: to compute with.
+    """
+
+    def __init__(self, name: str, *settings: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._end, end = context.Pipe()
+        context.Process(target=serve_side, args=(end, name, *settings), daemon=True).start()
+
+    def ask(self, *question: str) -> Any:
+        """The first losses (`losses`); or a work's milliseconds (`wall`, `processor`) or memory, once more."""
+        self._end.send(question)
+        return self._end.recv()
+
+
+def serve_side(end: Connection, name: str, crop: tuple[int, int], batch_size: int, threads: int) -> None:
+    """What such a process does."""
+    torch.set_num_threads(threads)
     cpu, config = torch.device("cpu"), settings("cityscapes-pdl-r50-baseline", crop, batch_size)
     config = replace(config, train=replace(config.train, schedule="constant", warmup_steps=0))
     with tempfile.TemporaryDirectory() as folder:
         write_images(Path(folder), batch_size)
         batch = next(batches(config, build_dataset(config.data, "train", Path(folder))))
-    learner, network = build_learner(config, cpu), PublicDeepLab(len(CATEGORIES))
-    copy_weights(learner.model, network)
-    thrifty, theirs = build_learner(config, cpu, checkpointing="norms"), public_step(network, batch, config.train.lr)
-    works: dict[str, list[Callable[[], Any]]] = {
-        "step": [theirs, step_of(learner, batch)],
-        "norms again": [theirs, step_of(thrifty, batch)],
-    }
+    learner = build_learner(config, cpu, checkpointing="none" if name == "public" else name)
+    works: dict[str, Callable[[], Any]]
+    if name == "public":
+        network = PublicDeepLab(len(CATEGORIES))
+        copy_weights(learner.model, network)
+        works = {
+            "step": public_step(network, batch, config.train.lr),
+            "prediction": lambda: network.eval()(batch.images),
+        }
+    else:
+        keep_network_memory()
+        fast = FastModel(learner.model)
+        works = {
+            "step": step_of(learner, batch),
+            "prediction": lambda: fast.panoptic(fast(batch.images), [crop], [crop]),
+        }
     torch.manual_seed(0)  # of the dropout
-    first = [work() for work in works["step"]]
-    far = max(abs(ours / theirs - 1) for theirs, ours in zip(*(losses.values() for losses in first), strict=True))
-    fast = FastModel(learner.model)
-    works["prediction"] = [lambda: network(batch.images), lambda: fast.panoptic(fast(batch.images), [crop], [crop])]
-    print(f"{torch.get_num_threads()} threads, {batch_size} × {crop[0]}×{crop[1]}; first losses differ by {far:.1e}")
-    print(f"{'':12}", "".join(f"{'public ' + unit:>10} {'ours':>8} {'ratio':>6} " for unit in ("ms", "MB", "live MB")))
-    for name, pair in works.items():
-        if name == "prediction":
-            network.eval()
-        with torch.set_grad_enabled(name != "prediction"):
-            times = milliseconds(cpu, runs, *pair, processor=processor)
-            held = [megabytes(cpu, work) for work in pair]
-            live = [live_megabytes(work) for work in pair]
-        rows = [times, held, live]
-        cells = (f"{theirs:10.0f} {ours:8.0f} {ours / max(theirs, 1e-9):6.2f} " for theirs, ours in rows[1:])
-        print(f"{name:12} {times[0]:10.0f} {times[1]:8.0f} {times[0] / times[1]:6.2f} ", *cells, sep="", flush=True)
+    answers: dict[str, Callable[[Callable[[], Any]], Any]] = {
+        "wall": lambda work: timed(work, cpu)[0],
+        "processor": processor_time,
+        "megabytes": lambda work: megabytes(cpu, work),
+        "live": live_megabytes,
+    }
+    losses = works["step"]()
+    with suppress(EOFError):  # the asking process is at its end
+        while True:
+            work, *how = end.recv()
+            with torch.set_grad_enabled(work != "prediction"):
+                end.send(answers[how[0]](works[work]) if how else losses)
 
 
 def parts(config: Config, batch: TrainingBatch, device: torch.device, runs: int) -> None:

@@ -15,12 +15,16 @@ from typer.models import ParameterInfo
 from pisr_cli.terminal.checkpoints import fetched
 from pisr_cli.terminal.imports import quick_imports
 from pisr_core.errors import ConfigError
+from pisr_core.runtime.devices.allocation import keep_network_memory
 from pisr_core.runtime.obstacles import check_writable
 
 if TYPE_CHECKING:
     import torch
 
     from pisr_core.models import PanopticModel
+
+PIXELS_KEPT_FOR = 1 << 22
+"""Of all images at once: above that the gaps in a network's memory would weigh more than the time that is saved."""
 
 MODEL_NAMES = "a file, a name that `pisr weights list` shows, USER/NAME on the Hugging Face hub, or a folder"
 """What names a model, for help texts."""
@@ -126,7 +130,14 @@ class NetworkOptions:
         name = fetched(self.checkpoint)
         network = load_model(name, device, self.categories, self.settings or ())
         model = FastModel(network, self.precision, self.compiled)
+        if device.type == "cpu":
+            model.register_forward_pre_hook(_keep_memory)
         return name, model if views is None else MultiScaleModel(model, *views), device
+
+
+def _keep_memory(_: object, inputs: tuple[torch.Tensor, ...]) -> None:
+    batch, _, height, width = inputs[0].shape
+    keep_network_memory(batch * height * width <= PIXELS_KEPT_FOR)
 
 
 def _scales(text: str) -> tuple[float, ...]:

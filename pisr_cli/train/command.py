@@ -17,6 +17,7 @@ from pisr_cli.terminal.options import MODEL_NAMES, Data, Device, Json, Settings,
 from pisr_cli.train.dry_run import memory_text, report_dry_run
 from pisr_core.config import Config
 from pisr_core.errors import ConfigError, TrainingError
+from pisr_core.runtime.devices.allocation import keep_network_memory
 from pisr_core.runtime.processes.parents import end_with_named
 
 if TYPE_CHECKING:
@@ -96,6 +97,10 @@ def train(
     folder = run.out or _default_folder(RUNS / config.name, run.resume)
     if run.weights is not None and not run.resume:
         fetch(run.weights)
+    from pisr_core.runtime.devices.device import choose_device
+
+    if choose_device(device).type == "cpu":
+        keep_network_memory()
     main_process = int(os.environ.get("RANK", "0")) == 0
     if dry:
         if run.resume:

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from pisr_cli.app import main
+from pisr_cli.terminal import options
 from pisr_core import presets
 from pisr_core.data.coco.files import read_panoptic_png
 from pisr_core.data.pictures.image_tensors import read_image
@@ -52,6 +53,15 @@ def test_images_and_films_in_batches(predict, tmp_path):
     assert code == 0 and "4 images" in err
     assert names == [f"out/panoptic/{name}.png" for name in ("photo", "clip_000001", "clip_000002", "clip_000003")]
     assert {path.name for path in (tmp_path / "out/overlay").iterdir()} == {"photo.jpg", "clip.mp4"}
+
+
+@pytest.mark.parametrize(("batch_size", "kept"), [(1, True), (3, False)])
+def test_memory_is_kept_between_passes_unless_they_are_large(predict, monkeypatch, batch_size, kept):
+    asked = []
+    monkeypatch.setattr(options, "keep_network_memory", asked.append)
+    monkeypatch.setattr(options, "PIXELS_KEPT_FOR", 2 * 64 * 64)
+    assert predict("clip.mp4", "--batch-size", str(batch_size))[0] == 0
+    assert asked == [kept] * (3 // batch_size)
 
 
 @pytest.mark.parametrize(

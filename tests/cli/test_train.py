@@ -7,6 +7,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from pisr_cli.app import app
+from pisr_cli.train import command
 from pisr_cli.train.command import _default_folder
 from pisr_cli.train.live import LiveView, PlainLines, SmoothedLosses, live_view
 from pisr_core.config import Config, TrainConfig
@@ -42,7 +43,9 @@ def pisr(*arguments):
     return CliRunner().invoke(app, ["train", *arguments], catch_exceptions=True)
 
 
-def test_trains_the_real_model_and_resumes(tiny):
+def test_trains_the_real_model_and_resumes(tiny, monkeypatch):
+    kept = []
+    monkeypatch.setattr(command, "keep_network_memory", lambda: kept.append("on the CPU"))
     options = ("--max-steps", "2", "--set", "train.lr=0.002", "--seed", "5", "--device", "cpu", "--json")
     result = pisr("--preset", "tiny.toml", *options)
     assert result.exit_code == 0, result.exception
@@ -52,6 +55,7 @@ def test_trains_the_real_model_and_resumes(tiny):
     assert "next: pisr eval --checkpoint runs/tiny/best.safetensors" in result.stderr
     config = read_checkpoint(tiny / "runs/tiny/last.safetensors").config
     assert (config.train.lr, config.train.seed, config.train.steps, config.data.crop) == (0.002, 5, 2, (64, 64))
+    assert kept == ["on the CPU"]
     again = pisr("--resume", "--out", "runs/tiny", "--device", "cpu", "--json")
     assert json.loads(again.stdout) == {**document, "memory": None, "image_memory": None}  # not a step was made
 
