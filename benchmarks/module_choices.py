@@ -336,7 +336,8 @@ def twins_of(pairs: str, names: list[str], device: torch.device) -> Tensor | Non
 
 def spread(values: list[float], digits: int) -> str:
     """Mean ± standard deviation."""
-    deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    told = len(values) > 1 and not any(map(math.isnan, values))  # twins are not, where none are named
+    deviation = f" ± {statistics.stdev(values):.{digits}f}" if told else ""
     return f"{statistics.fmean(values):.{digits}f}{deviation}"
 
 

@@ -76,6 +76,10 @@ VARIANTS: dict[str, dict[str, object]] = {
 there is one."""
 
 
+ROWS = {"step": ("none", "step"), "norms again": ("norms", "step"), "prediction": ("none", "prediction")}
+"""What is set beside the public implementation: our `train.checkpointing`, and what is done."""
+
+
 def main() -> None:
     """Prints all parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -87,7 +91,9 @@ def main() -> None:
     parser.add_argument(
         "--small", action="store_true", help="three runs of two crops of 256x256, without torch.compile"
     )
-    parser.add_argument("--public", action="store_true", help="compare with the public step alone")
+    parser.add_argument(
+        "--public", nargs="*", choices=ROWS, help="compare with the public step alone; all rows by default"
+    )
     parser.add_argument("--processor", action="store_true")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, help="beside the first two; all by default")
     arguments = parser.parse_args()
@@ -96,8 +102,9 @@ def main() -> None:
     chosen = arguments.variants or [name for name in VARIANTS if not (arguments.small and "compile" in name)]
     names = [name for name in VARIANTS if name == "channels last" or name in chosen]
     height, width = map(int, arguments.size.split("x"))
-    if arguments.public:
-        public((height, width), arguments.batch_size, arguments.runs, arguments.processor)
+    if arguments.public is not None:
+        names = arguments.public or list(ROWS)
+        public(names, (height, width), arguments.batch_size, arguments.runs, arguments.processor)
         return
     config = settings(arguments.preset, (height, width), arguments.batch_size)
     device = choose_device(arguments.device)
@@ -195,15 +202,16 @@ def step_of(learner: Learner, batch: TrainingBatch) -> Callable[[], object]:
     return lambda: learner.step(next(numbers), [batch])
 
 
-def public(crop: tuple[int, int], batch_size: int, runs: int, processor: bool) -> None:
+def public(names: list[str], crop: tuple[int, int], batch_size: int, runs: int, processor: bool) -> None:
     """Prints time and memory of steps and predictions beside those of the public ones."""
     threads = 1 if processor else torch.get_num_threads()
-    theirs, ours, thrifty = (Side(name, crop, batch_size, threads) for name in ("public", "none", "norms"))
-    far = max(abs(theirs.ask("losses")[name] / loss - 1) for name, loss in ours.ask("losses").items())
-    print(f"{threads} threads, {batch_size} × {crop[0]}×{crop[1]}; first losses differ by {far:.1e}")
+    kinds = dict.fromkeys(["public", *(ROWS[name][0] for name in names)])
+    sides = {kind: Side(kind, crop, batch_size, threads) for kind in kinds}
+    theirs = sides["public"]
+    print(f"{threads} threads, {batch_size} × {crop[0]}×{crop[1]}")
     print(f"{'':12}", "".join(f"{'public ' + unit:>10} {'ours':>8} {'ratio':>6} " for unit in ("ms", "MB", "live MB")))
-    rows = {"step": (ours, "step"), "norms again": (thrifty, "step"), "prediction": (ours, "prediction")}
-    for name, (side, work) in rows.items():
+    for name in names:
+        side, work = sides[ROWS[name][0]], ROWS[name][1]
         how = "processor" if processor else "wall"
         taken = [(theirs.ask(work, how), side.ask(work, how)) for _ in range(runs + 1)][1:]
         times = [statistics.median(column) for column in zip(*taken, strict=True)]
@@ -212,6 +220,10 @@ def public(crop: tuple[int, int], batch_size: int, runs: int, processor: bool) -
             held = [one.ask(work, kind) for one in (theirs, side)]
             cells.append(f"{held[0]:10.0f} {held[1]:8.0f} {held[1] / max(held[0], 1e-9):6.2f} ")
         print(f"{name:12} ", *cells, sep="", flush=True)
+    if "step" in names:
+        first = sides["none"].first_losses
+        far = max(abs(theirs.first_losses[name] / loss - 1) for name, loss in first.items())
+        print(f"the first step's losses differ by {far:.1e}")
 
 
 class Side:
@@ -229,9 +241,15 @@ class Side:
         self._end, end = context.Pipe()
         context.Process(target=serve_side, args=(end, name, *settings), daemon=True).start()
 
-    def ask(self, *question: str) -> Any:
-        """The first losses (`losses`); or a work's milliseconds (`wall`, `processor`) or memory, once more."""
-        self._end.send(question)
+    def ask(self, work: str, how: str) -> float:
+        """Milliseconds (`wall`, `processor`) or memory (`megabytes`, `live`) of a step or a prediction, once more."""
+        self._end.send((work, how))
+        return self._end.recv()
+
+    @property
+    def first_losses(self) -> dict[str, float]:
+        """Of the first step."""
+        self._end.send(("step", "losses"))
         return self._end.recv()
 
 
@@ -259,19 +277,22 @@ def serve_side(end: Connection, name: str, crop: tuple[int, int], batch_size: in
             "step": step_of(learner, batch),
             "prediction": lambda: fast.panoptic(fast(batch.images), [crop], [crop]),
         }
+    losses: list[dict[str, float]] = []
+    step, trained = works["step"], network if name == "public" else learner.model
+    works["step"] = lambda: (trained.train(), losses.append(step()))
     torch.manual_seed(0)  # of the dropout
     answers: dict[str, Callable[[Callable[[], Any]], Any]] = {
         "wall": lambda work: timed(work, cpu)[0],
         "processor": processor_time,
         "megabytes": lambda work: megabytes(cpu, work),
         "live": live_megabytes,
+        "losses": lambda _: losses[0],
     }
-    losses = works["step"]()
     with suppress(EOFError):  # the asking process is at its end
         while True:
-            work, *how = end.recv()
+            work, how = end.recv()
             with torch.set_grad_enabled(work != "prediction"):
-                end.send(answers[how[0]](works[work]) if how else losses)
+                end.send(answers[how](works[work]))
 
 
 def parts(config: Config, batch: TrainingBatch, device: torch.device, runs: int) -> None:
