@@ -27,7 +27,7 @@ import multiprocessing
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
 from multiprocessing.connection import Connection
@@ -109,9 +109,7 @@ def main() -> None:
     config = settings(arguments.preset, (height, width), arguments.batch_size)
     device = choose_device(arguments.device)
     print(f"{arguments.preset}, {arguments.batch_size} × {arguments.size}, {device}, {torch.get_num_threads()} threads")
-    with tempfile.TemporaryDirectory() as folder:
-        write_images(Path(folder), 8)
-        dataset = build_dataset(config.data, "train", Path(folder))
+    with random_dataset(config, 8) as dataset:
         batch = next(batches(config, dataset))
         rate = steps(config, batch, names, device, arguments.runs)
         parts(config, batch, device, arguments.runs)
@@ -152,6 +150,14 @@ def write_images(root: Path, number: int) -> None:
             writer.add(index, f"{index}.jpg", scene(index))
             coarse = np.random.default_rng(index).integers(0, 256, (30, 40, 3)).astype(np.uint8)
             Image.fromarray(coarse).resize(IMAGE_SIZE[::-1]).save(root / "train" / f"{index}.jpg", quality=92)
+
+
+@contextmanager
+def random_dataset(config: Config, images: int) -> Iterator[PanopticDataset]:
+    """Such a dataset, as long as it is used."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_images(Path(folder), images)
+        yield build_dataset(config.data, "train", Path(folder))
 
 
 def batches(config: Config, dataset: PanopticDataset) -> Iterator[TrainingBatch]:
@@ -258,9 +264,8 @@ def serve_side(end: Connection, name: str, crop: tuple[int, int], batch_size: in
     torch.set_num_threads(threads)
     cpu, config = torch.device("cpu"), settings("cityscapes-pdl-r50-baseline", crop, batch_size)
     config = replace(config, train=replace(config.train, schedule="constant", warmup_steps=0))
-    with tempfile.TemporaryDirectory() as folder:
-        write_images(Path(folder), batch_size)
-        batch = next(batches(config, build_dataset(config.data, "train", Path(folder))))
+    with random_dataset(config, batch_size) as dataset:
+        batch = next(batches(config, dataset))
     learner = build_learner(config, cpu, checkpointing="none" if name == "public" else name)
     works: dict[str, Callable[[], Any]]
     if name == "public":

@@ -15,8 +15,8 @@ from pisr_core.weights.files.checkpoint import save_checkpoint
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-def printed(script, *options):
-    command = [sys.executable, str(BENCHMARKS / script), "--device", "cpu", *options]
+def printed(script, *options, device=("--device", "cpu")):
+    command = [sys.executable, str(BENCHMARKS / script), *device, *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -35,9 +35,15 @@ def test_training():
 
 
 def test_training_beside_the_public_step():
-    text = printed("training.py", "--public", "--runs", "1", "--size", "64x128", "--batch-size", "2")
-    assert float(re.search(r"first losses differ by (\S+)$", text, re.M).group(1)) < 1e-2
+    text = printed("training.py", "--public", "step", "prediction", "--runs", "1", "--size", "64x128")
+    assert float(re.search(r"the first step's losses differ by (\S+)$", text, re.M).group(1)) < 1e-2
     assert re.findall(r"^(step|prediction)(?: +[\d.]+){9} *$", text, re.M) == ["step", "prediction"]
+
+
+def test_kept_memory():
+    text = printed("kept_memory.py", "--work", "prediction", "--size", "512x1024", "--runs", "1", device=())
+    rows = dict(re.findall(r"^(given back|kept) +[\d.]+ +[\d.]+ +(\d+) +\d+$", text, re.M))
+    assert int(rows["kept"]) < int(rows["given back"]) / 2
 
 
 def test_feeding():
