@@ -57,6 +57,7 @@ def main() -> None:
         end, other = context.Pipe()
         process = context.Process(target=measure, args=(other, keep, arguments))
         process.start()
+        other.close()  # so that a process that fails ends the waiting
         user, system, pages, largest = end.recv()
         process.join()
         print(f"{name:14} {user:8.2f} {system:9.2f} {pages:9.0f} {largest:11.0f}", flush=True)
