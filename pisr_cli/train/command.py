@@ -18,6 +18,7 @@ from pisr_cli.train.dry_run import memory_text, report_dry_run
 from pisr_core.config import Config
 from pisr_core.errors import ConfigError, TrainingError
 from pisr_core.runtime.devices.allocation import keep_network_memory
+from pisr_core.runtime.processes.gathering import end_process_group
 from pisr_core.runtime.processes.parents import end_with_named
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def train(
         from pisr_core.profiling.dry_run import dry_run
 
         tried = dry_run(config, run.data, folder, run.weights, device)
+        end_process_group()
         if main_process:
             report_dry_run(tried, config, folder, as_json)
         return
@@ -118,6 +120,7 @@ def train(
     result = run_training(
         config, folder, run.data, weights=run.weights, resume=run.resume, device=device, listeners=listeners
     )
+    end_process_group()
     if main_process:
         _report(result, run.data, as_json)
 

@@ -10,6 +10,7 @@ from torch import distributed
 
 from pisr_core.evaluation.evaluate import evaluate
 from pisr_core.metrics.panoptic_quality import PanopticQuality
+from pisr_core.runtime.processes.gathering import end_process_group
 from pisr_core.runtime.processes.parallel import Process
 from pisr_core.training.synchronized_norms import synchronize_norms
 
@@ -36,16 +37,22 @@ def main(out):
         observe=observe,
     )
     norms = norm_results(lambda module: synchronize_norms(module, torch.device("cpu")), part=rank, parts=world)
-    torch.save(
-        {
-            "seen": seen,
-            "scores": result.to_json(),
-            "quality": asdict(quality.compute().all),
-            "norms": norms,
-            "losses": losses(part=rank, parts=world),
-        },
-        out / f"rank{rank}.pt",
-    )
+    done = {
+        "seen": seen,
+        "scores": result.to_json(),
+        "quality": asdict(quality.compute().all),
+        "norms": norms,
+        "losses": losses(part=rank, parts=world),
+        "threads": group_threads(),
+    }
+    end_process_group()
+    torch.save({**done, "threads left": group_threads()}, out / f"rank{rank}.pt")
+
+
+def group_threads():
+    """How many threads of this process work for torch's process group."""
+    names = [task.joinpath("comm").read_text() for task in Path("/proc/self/task").iterdir()]
+    return sum("gloo" in name for name in names)
 
 
 main(Path(sys.argv[1]))

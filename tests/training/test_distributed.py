@@ -83,3 +83,10 @@ def test_losses_average_to_those_of_the_whole_batch(two):
     first, second = (rank["losses"] for rank in two[1])
     for name, whole in one_process.losses().items():
         assert ((first[name] + second[name]) / 2).item() == pytest.approx(whole.item(), rel=1e-5), name
+
+
+def test_no_thread_of_the_group_is_left_at_the_end(two):
+    """Where one is, Python's end may abort the process."""
+    for rank in two[1]:
+        assert rank["threads"] > 0
+        assert rank["threads left"] == 0
