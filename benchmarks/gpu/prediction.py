@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from inference import Benchmark
 from torch.profiler import ProfilerActivity, profile
 
 from gpu.part import Part, complain
+from pisr_core.inference.behind import finished_behind
 from pisr_core.inference.fast_model import FastModel
 from pisr_core.inference.mode import inference
 from pisr_core.models import PanopticModel
@@ -103,7 +105,10 @@ def merging(part: Part) -> None:
 
 
 def end_to_end(part: Part) -> None:
-    """Network and merging of 60 planted instances, with batches of 1 and 4."""
+    """Network and merging of 60 planted instances: batches of 1 and 4, then one image after another.
+
+    Of those the map of one is fetched behind the network of the next, as `pisr predict` and `eval` do.
+    """
     bench, prediction = planted(part)
     names = ("cityscapes-pdl-r50-baseline", "cityscapes-pdl-r50", "cityscapes-pdl-r50-lean")
     for name in ("scenes-pdl-r18",) if part.rehearse else names:
@@ -118,7 +123,26 @@ def end_to_end(part: Part) -> None:
                     bench.merged(prediction, *part.size)
 
             time = part.milliseconds(work)
-            part.row(model=name, batch=count, ms_an_image=time / count, fps=1000 * count / time)
+            part.row(model=name, batch=count, fetched="at once", ms_an_image=time / count, fps=1000 * count / time)
+        row_of = 2 if part.rehearse else 16
+        time = part.milliseconds(
+            partial(one_after_another, part, model, partial(bench.merged, prediction, *part.size), row_of)
+        )
+        part.row(model=name, batch=1, fetched="behind", ms_an_image=time / row_of, fps=1000 * row_of / time)
+
+
+def one_after_another(part: Part, model: FastModel, merge: Callable[[], object], count: int) -> None:
+    """So many images, each fetched while the network sees the next."""
+    images = part.images()
+
+    def begun() -> Iterator[Callable[[], object]]:
+        for _ in range(count):
+            with inference(model):
+                model(images)
+            yield merge
+
+    for _ in finished_behind(begun(), part.device):
+        pass
 
 
 def waits(part: Part, work: Callable[[], object]) -> int | None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from pisr_core.config import DataConfig
 from pisr_core.data.loading import EvaluationBatch, Loader, evaluation_loader
 from pisr_core.errors import DataError
+from pisr_core.inference.behind import finished_behind
 from pisr_core.inference.mode import inference
 from pisr_core.metrics.result import EvaluationResult
 from pisr_core.metrics.scores import Scores
@@ -88,20 +91,27 @@ def predictions(
         progress: called with (done, total) images after each batch.
     """
     done, total = 0, loader.images
-    for batch in loader:
-        with inference(model):
-            results = run(model, batch, device)
-        yield from zip(batch.samples, results, strict=True)
-        done += len(batch.samples)
+    for samples, results in finished_behind(_begun(model, loader, device), device):
+        yield from zip(samples, results, strict=True)
+        done += len(samples)
         if progress is not None:
             progress(done, total)
 
 
-def run(model: PanopticModel, batch: EvaluationBatch, device: torch.device) -> list[PanopticResult]:
+def _begun(
+    model: PanopticModel, loader: Loader[EvaluationBatch], device: torch.device
+) -> Iterator[Callable[[], tuple[list[Sample], list[PanopticResult]]]]:
+    """What merges each batch, once the network has seen it."""
+    for batch in loader:
+        with inference(model):
+            output = model(batch.images.to(device, non_blocking=True))
+        yield partial(_merged, model, output, batch)
+
+
+def _merged(model: PanopticModel, output: Any, batch: EvaluationBatch) -> tuple[list[Sample], list[PanopticResult]]:
     """A batch's panoptic maps at the size of its samples."""
-    output = model(batch.images.to(device, non_blocking=True))
-    output_sizes = [(sample.image.shape[1], sample.image.shape[2]) for sample in batch.samples]
-    return model.panoptic(output, batch.input_sizes, output_sizes)
+    sizes = [(sample.image.shape[1], sample.image.shape[2]) for sample in batch.samples]
+    return batch.samples, model.panoptic(output, batch.input_sizes, sizes)
 
 
 def check_classes(of_model: Sequence[Category], of_dataset: Sequence[Category]) -> None:

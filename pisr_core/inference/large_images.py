@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import cv2
@@ -79,10 +81,31 @@ def predicted_maps(model: PanopticModel, batch: EvaluationBatch, device: torch.d
     Raises:
         DeviceError: out of memory, with the images and the cure; or the device failed.
     """
+    return begun_maps(model, batch, device)()
+
+
+def begun_maps(
+    model: PanopticModel, batch: EvaluationBatch, device: torch.device
+) -> Callable[[], list[PanopticSegmentation]]:
+    """Has the network see a batch. Returns what merges and fetches its maps, see `predicted_maps`."""
     own_sizes = [(sample.image.shape[1], sample.image.shape[2]) for sample in batch.samples]
-    try:
+    with _faults_named(batch):
         output = model(batch.images.to(device, non_blocking=True))
-        results = model.panoptic(output, batch.input_sizes, [bounded_size(size, MAP_PIXELS) for size in own_sizes])
+
+    def finish() -> list[PanopticSegmentation]:
+        map_sizes = [bounded_size(size, MAP_PIXELS) for size in own_sizes]
+        with _faults_named(batch):
+            results = model.panoptic(output, batch.input_sizes, map_sizes)
+        return [enlarged(result.panoptic, size) for result, size in zip(results, own_sizes, strict=True)]
+
+    return finish
+
+
+@contextmanager
+def _faults_named(batch: EvaluationBatch) -> Iterator[None]:
+    """Says of which images, and how to do with less memory."""
+    try:
+        yield
     except (RuntimeError, MemoryError) as error:
         names = ", ".join(sample.file_name for sample in batch.samples)
         height, width = batch.images.shape[-2:]
@@ -91,7 +114,6 @@ def predicted_maps(model: PanopticModel, batch: EvaluationBatch, device: torch.d
         if fault is None:
             raise
         raise fault from error
-    return [enlarged(result.panoptic, size) for result, size in zip(results, own_sizes, strict=True)]
 
 
 def enlarged(panoptic: PanopticSegmentation, size: tuple[int, int]) -> PanopticSegmentation:

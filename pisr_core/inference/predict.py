@@ -18,10 +18,11 @@ from pisr_core.data.pictures.images import IMAGE_SUFFIXES
 from pisr_core.data.pictures.value_range import with_value_range
 from pisr_core.data.pictures.video import VIDEO_SUFFIXES
 from pisr_core.errors import DataError
+from pisr_core.inference.behind import finished_behind
 from pisr_core.inference.files import Predicted, PredictedImage, PredictionWriter, with_films
 from pisr_core.inference.film_model import FilmModel
 from pisr_core.inference.inputs import Inputs, Prepared, grouped, joined, prepare
-from pisr_core.inference.large_images import WAITING_PIXELS, network_config, predicted_maps
+from pisr_core.inference.large_images import WAITING_PIXELS, begun_maps, network_config, predicted_maps
 from pisr_core.inference.mode import inference
 from pisr_core.inference.tiles import TiledPrediction, TilePredictor, Tiling
 from pisr_core.inference.tracking import Tracker
@@ -159,6 +160,18 @@ def _panoptic_maps(
     tiles: TilePredictor | None,
 ) -> Iterator[tuple[Prepared, Map | None]]:
     """Each image with its map at its own size; without one where it could not be read."""
+    for group in finished_behind(_begun(model, images, device, batch_size, tiles), device):
+        yield from group
+
+
+def _begun(
+    model: PanopticModel,
+    images: Iterable[Prepared],
+    device: torch.device,
+    batch_size: int,
+    tiles: TilePredictor | None,
+) -> Iterator[Callable[[], list[tuple[Prepared, Map | None]]]]:
+    """What gives neighbours their maps, once the network has seen them."""
     carries = model.network.film_memory() is not None
     film, seeing = None, model
     for group in grouped(images, batch_size, frames_alone=carries):
@@ -167,11 +180,17 @@ def _panoptic_maps(
             seeing = model if film is None else FilmModel(model)
         batches = [item.batch for item in group if item.batch is not None]
         if not batches:
-            yield from (_tiled_map(item, tiles) for item in group)
+            yield partial(list, [_tiled_map(item, tiles) for item in group])
             continue
         batch = joined(batches)
-        maps = predicted_maps(seeing, batch.pin_memory() if device.type == "cuda" else batch, device)
-        yield from zip(group, maps, strict=True)
+        finish = begun_maps(seeing, batch.pin_memory() if device.type == "cuda" else batch, device)
+        yield partial(_with_maps, group, finish)
+
+
+def _with_maps(
+    group: list[Prepared], finish: Callable[[], list[PanopticSegmentation]]
+) -> list[tuple[Prepared, Map | None]]:
+    return list(zip(group, finish(), strict=True))
 
 
 def _tiled_map(item: Prepared, tiles: TilePredictor | None) -> tuple[Prepared, Map | None]:

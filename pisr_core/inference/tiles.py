@@ -22,13 +22,8 @@ from pisr_core.data.pictures.deep_images import ValueRange
 from pisr_core.data.pictures.images import image_size, read_pixels
 from pisr_core.data.pictures.tiff_rows import TiffRows
 from pisr_core.errors import ConfigError
-from pisr_core.inference.large_images import (
-    MAP_PIXELS,
-    PICTURE_SIDE,
-    bounded_size,
-    network_config,
-    predicted_maps,
-)
+from pisr_core.inference.behind import finished_behind
+from pisr_core.inference.large_images import MAP_PIXELS, PICTURE_SIDE, begun_maps, bounded_size, network_config
 from pisr_core.inference.stitching import PackedMap, Stitcher
 from pisr_core.models import PanopticModel
 from pisr_core.runtime.patience import LONGER
@@ -181,10 +176,15 @@ class TilePredictor:
         spans = self.tiling.spans(image.size[1])
         size = (len(pixels), spans[0][1])
         config = network_config(image.name, size, self.config, self.max_side)
-        for place in range(0, len(spans), self.batch_size):
-            group = spans[place : place + self.batch_size]
-            samples = [_sample(image.name, pixels[:, left:right]) for left, right in group]
-            maps = predicted_maps(self.model, evaluation_batch(samples, config, self.model.size_divisor), self.device)
+        groups = [spans[place : place + self.batch_size] for place in range(0, len(spans), self.batch_size)]
+
+        def begun() -> Iterator[Callable[[], list[PanopticSegmentation]]]:
+            for group in groups:
+                samples = [_sample(image.name, pixels[:, left:right]) for left, right in group]
+                batch = evaluation_batch(samples, config, self.model.size_divisor)
+                yield begun_maps(self.model, batch, self.device)
+
+        for group, maps in zip(groups, finished_behind(begun(), self.device), strict=True):
             yield from ((left, panoptic) for (left, _), panoptic in zip(group, maps, strict=True))
 
 
