@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch._inductor.config
 import training
 
 from gpu.part import Part
@@ -24,6 +26,9 @@ ARCHITECTURES = (
     "custom-pdl-r18", "custom-pdl-lite0", "custom-upernet-r18", "custom-maskformer-r18", "custom-pfpn-r18",
 )  # fmt: skip
 
+GRAPHED = "bf16, compile, graphs"
+"""As compiled, with forward and backward pass as CUDA graphs."""
+
 
 def batch_of(preset: str, crop: tuple[int, int], count: int) -> tuple[training.Config, TrainingBatch]:
     """A preset's settings and a batch of random images."""
@@ -34,25 +39,35 @@ def batch_of(preset: str, crop: tuple[int, int], count: int) -> tuple[training.C
 
 
 def steps(part: Part) -> None:
-    """Images a second, memory, waits, and how busy the card is, of training steps that wait for no data."""
-    runs = [("cityscapes-pdl-r50-baseline", (512, 1024), 8), ("cityscapes-pdl-r50", (512, 1024), 8)]
-    runs.append(("scenes-pdl-r18", (128, 128), 8))
+    """Images a second, memory and waits of steps that wait for no data. Compiled ones, which take minutes, at the end."""
+    presets = {
+        "cityscapes-pdl-r50-baseline": (512, 1024),
+        "cityscapes-pdl-r50": (512, 1024),
+        "scenes-pdl-r18": (128, 128),
+    }
+    batches = {name: batch_of(name, crop, 8) for name, crop in presets.items()}
+    variants = {"fp32": {}, **training.VARIANTS, GRAPHED: training.VARIANTS["bf16, compile"]}
     if part.rehearse:
-        runs = [("custom-pdl-r18", (64, 64), 2)]
-    for preset, crop, count in runs:
-        config, batch = batch_of(preset, crop, count)
-        for name, options in {"fp32": {}, **training.VARIANTS}.items():
-            if part.rehearse and name != "fp32":
-                continue
-            learner = training.build_learner(config, part.device, **options)
-            work = training.step_of(learner, batch)
+        batches, variants = {"custom-pdl-r18": batch_of("custom-pdl-r18", (64, 64), 2)}, {"fp32": {}}
+    runs = [(preset, how) for preset in batches for how in variants]
+    for preset, how in sorted(runs, key=lambda run: ("compile" in run[1], run[1] == GRAPHED)):
+        config, batch = batches[preset]
+        with torch._inductor.config.patch({"triton.cudagraphs": how == GRAPHED}):
+            learner = training.build_learner(config, part.device, **variants[how])
+            step = training.step_of(learner, batch)
+
+            def work(step: Callable[[], object] = step) -> None:
+                torch.compiler.cudagraph_mark_step_begin()
+                step()
+
             work()
             time = part.milliseconds(work, runs=8, warmup=3)
+            count, (height, width) = len(batch.images), batch.images.shape[-2:]
             part.row(
-                preset=preset, crop=f"{crop[0]}x{crop[1]}", batch=count, how=name, ms=time,
+                preset=preset, crop=f"{height}x{width}", batch=count, how=how, ms=time,
                 images_a_second=1000 * count / time, mb=part.megabytes(work), waits=waits(part, work),
             )  # fmt: skip
-            del learner, work
+        del learner, step, work
 
 
 def step_kernels(part: Part) -> None:
