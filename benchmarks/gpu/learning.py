@@ -39,7 +39,7 @@ def batch_of(preset: str, crop: tuple[int, int], count: int) -> tuple[training.C
 
 
 def steps(part: Part) -> None:
-    """Images a second, memory and waits of steps that wait for no data. Compiled ones, which take minutes, at the end."""
+    """Images a second, memory and waits of steps that wait for no data. The compiled ones, which take minutes, last."""
     presets = {
         "cityscapes-pdl-r50-baseline": (512, 1024),
         "cityscapes-pdl-r50": (512, 1024),
