@@ -57,7 +57,8 @@ Pair = tuple[PanopticSegmentation, PanopticSegmentation]
 def main() -> None:
     """Prints a line for each comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=500, help="of 480x640 pixels")
+    parser.add_argument("--pairs", type=int, default=500)
+    parser.add_argument("--size", default="480x640", help="height x width of a pair's maps")
     parser.add_argument("--cityscapes", type=int, default=4, help="images of 1024x2048 pixels")
     parser.add_argument("--memory", type=int, default=5000, help="images of 96x128 pixels")
     parser.add_argument("--runs", type=int, default=3)
@@ -69,16 +70,17 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, official PQ: {official_pq.__module__}")
     show_memory(arguments.memory)  # first, while this process holds no memory that it could use again
     with tempfile.TemporaryDirectory() as folder:
-        compare_pq(Path(folder), arguments.pairs, arguments.runs)
+        height, width = map(int, arguments.size.split("x"))
+        compare_pq(Path(folder), arguments.pairs, (height, width), arguments.runs)
         compare_commands(Path(folder), arguments.command_runs)
     with tempfile.TemporaryDirectory() as folder:
         compare_cityscapes(Path(folder), arguments.cityscapes, arguments.runs)
 
 
-def compare_pq(folder: Path, count: int, runs: int) -> None:
+def compare_pq(folder: Path, count: int, size: tuple[int, int], runs: int) -> None:
     """Comparison 2."""
     categories, generator = known_categories("coco"), np.random.default_rng(0)
-    pairs = [make_pair(generator, categories, (480, 640)) for _ in range(count)]
+    pairs = [make_pair(generator, categories, size) for _ in range(count)]
     paths = []
     for name, index in (("predicted", 0), ("annotated", 1)):
         with CocoPanopticWriter(folder / f"{name}.json", folder / name, categories) as writer:
@@ -101,7 +103,7 @@ def compare_pq(folder: Path, count: int, runs: int) -> None:
         "files, all but AP": lambda: evaluate_files(*paths, instances=False),
         "files, all scores": lambda: evaluate_files(*paths),
     }
-    show(f"PQ of {count} pairs of 480×640", official, ours, runs, count)
+    show(f"PQ of {count} pairs of {size[0]}×{size[1]}", official, ours, runs, count)
 
 
 HOTCOCO = "import sys; from hotcoco.panoptic import pq_compute; pq_compute(*sys.argv[1:])"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -20,13 +22,18 @@ from pisr_core.metrics.overlaps import Overlaps, SegmentMap, map_overlaps
 from pisr_core.metrics.result import EvaluationResult
 from pisr_core.metrics.scores import Scores
 from pisr_core.runtime.devices.allocation import keep_freed_memory
-from pisr_core.runtime.patience import PATIENCE, worker_pool
-from pisr_core.runtime.pipeline import mapped_ahead
+from pisr_core.runtime.processes.workers import Work, Workers, available_cores
 
 log = logging.getLogger(__name__)
 
-IMAGES_AHEAD = 8
-"""So many pairs of maps may wait in memory."""
+SHARED_FROM = 30_000_000
+"""Pixels of a map that are worth the start of processes, a hundred images of COCO's."""
+
+IMAGES_AT_ONCE = 4
+"""After which a process tells how far it is."""
+
+END = -1
+"""In place of an image's position: a process shall tell what it counted."""
 
 
 def evaluate_files(
@@ -64,28 +71,40 @@ def evaluate_files(
     _check_complete(predictions, truths, predictions_json)
     predicted = _Maps(predictions.annotations, predictions_dir or predictions_json.with_suffix(""), predictions_json)
     annotated = _Maps(truths.annotations, annotations_dir or annotations_json.with_suffix(""), annotations_json)
+    scores = Scores(truths.categories, instances, official_instances, semantic, details)
+    counting = _Counting(predicted, annotated, truths, scores)
 
     def name(position: int) -> str:
-        return f"{annotations_json}: the PNGs of {truths.images.file_names[position]}"
+        of = "" if position == END else f": the PNGs of {truths.images.file_names[position]}"
+        return f"{annotations_json}{of}"
 
-    scores = Scores(truths.categories, instances, official_instances, semantic, details)
     positions = truths.annotations.positions()
-    wrong_areas = 0
-    with worker_pool(os.cpu_count() or 1) as pool:  # decoding does not hold Python's lock
-        tables = partial(_overlaps, predicted, annotated)
-        counted = mapped_ahead(tables, positions, pool, IMAGES_AHEAD, patience=PATIENCE, name=name)
-        for done, (position, overlaps) in enumerate(zip(positions, counted, strict=True), start=1):
-            scores.add(truths.images.ids[position], truths.images.file_names[position], overlaps)
-            wrong_areas += _count_wrong_areas(overlaps, truths.annotations.listed_areas(position))
+    pixels = sum(math.prod(truths.images.size(position)) for position in positions)
+    shared = pixels >= SHARED_FROM and available_cores() > 1
+    at_once = IMAGES_AT_ONCE if shared else 1
+    chunks = [positions[first : first + at_once] for first in range(0, len(positions), at_once)]
+    processes = min(available_cores(), len(chunks)) if shared else 0
+    tasks = [*chunks, *[[END]] * processes]  # each process, however many start, gets one of the last
+    done = 0
+    with Workers(Work(tasks, counting.add, list), processes, "pisr eval", name) as workers:
+        for task, counts in zip(tasks, workers.results(), strict=True):
+            for count in filter(None, counts):
+                counting.merge(count)
+            done += sum(position != END for position in task)
             if progress is not None:
                 progress(done, len(positions))
-    if wrong_areas:
+    if counting.wrong_areas:
         log.warning(
             "%s: the area of %d segments is not that of the PNGs, which is used here.",
             annotations_json,
-            wrong_areas,
+            counting.wrong_areas,
         )
-    return scores.result(time.perf_counter() - start)
+    result = scores.result(time.perf_counter() - start)
+    if result.details is None:
+        return result
+    places = {truths.images.ids[position]: place for place, position in enumerate(positions)}
+    images = sorted(result.details.images, key=lambda image: places[image.score.image_id])
+    return replace(result, details=replace(result.details, images=tuple(images)))
 
 
 class _Maps:
@@ -110,16 +129,54 @@ class _Maps:
         return SegmentMap(read_panoptic_colours(self.path(position)), self._annotations.segments(position))
 
 
-def _overlaps(predicted: _Maps, annotated: _Maps, position: int) -> Overlaps:
-    """The table of an image that has both maps."""
-    prediction, truth = predicted.read(position), annotated.read(position)
-    try:
-        return map_overlaps(truth, prediction)
-    except DataError as error:
-        raise DataError(
-            f"{predicted.path(position)} against {annotated.path(position)}: {error} Write the PNG and its JSON from "
-            "the same map."
-        ) from None
+@dataclass
+class _Counting:
+    """Counts images: here, or as a copy of this in each of several processes.
+
+    Attributes:
+        predicted: the predictions.
+        annotated: the ground truth.
+        truths: its JSON.
+        scores: what is counted.
+        wrong_areas: segments whose area in that JSON is not that of the PNG.
+        home: the process that wants to know.
+    """
+
+    predicted: _Maps
+    annotated: _Maps
+    truths: CocoPanopticFile
+    scores: Scores
+    wrong_areas: int = 0
+    home: int = field(default_factory=os.getpid)
+    _told: bool = False
+
+    def add(self, position: int) -> tuple[Sequence[Any], int] | None:
+        """Counts the image at a position. At `END` it tells another process what was counted, once."""
+        if position == END:
+            if self._told or os.getpid() == self.home:
+                return None
+            self._told = True
+            return self.scores.state(), self.wrong_areas
+        overlaps = self._overlaps(position)
+        self.scores.add(self.truths.images.ids[position], self.truths.images.file_names[position], overlaps)
+        self.wrong_areas += _count_wrong_areas(overlaps, self.truths.annotations.listed_areas(position))
+        return None
+
+    def merge(self, counted: tuple[Sequence[Any], int]) -> None:
+        """Adds what another process counted."""
+        self.scores.merge(counted[0])
+        self.wrong_areas += counted[1]
+
+    def _overlaps(self, position: int) -> Overlaps:
+        """The table of an image that has both maps."""
+        prediction, truth = self.predicted.read(position), self.annotated.read(position)
+        try:
+            return map_overlaps(truth, prediction)
+        except DataError as error:
+            raise DataError(
+                f"{self.predicted.path(position)} against {self.annotated.path(position)}: {error} Write the PNG and "
+                "its JSON from the same map."
+            ) from None
 
 
 def _check_complete(predictions: CocoPanopticFile, truths: CocoPanopticFile, path: Path) -> None:

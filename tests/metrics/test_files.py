@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pisr_core.data.coco.files import CocoPanopticWriter
 from pisr_core.errors import DataError
+from pisr_core.metrics import files
 from pisr_core.metrics.files import evaluate_files
+from pisr_core.structures import Category, PanopticSegmentation, Segment
 
 GROUPS = {"All": "all", "Things": "things", "Stuff": "stuff"}
 
@@ -131,3 +134,56 @@ def test_many_classes_against_themselves(tmp_path, monkeypatch):
     monkeypatch.setattr("pisr_core.data.coco.panoptic_json.MOST_CLASSES", 4999)
     with pytest.raises(DataError, match="has 5000 categories; from 1 to 4999 can be used"):
         evaluate_files(tmp_path / "truth.json", tmp_path / "truth.json")
+
+
+CLASSES = (Category(1, "car", True), Category(2, "sky", False), Category(9, "dog", True))
+
+
+def write_many(folder, name, seed, count=40):
+    """Images of cells of 8 × 8 pixels, each of a random segment of five, in an order that is not that of the ids."""
+    generator = np.random.default_rng(seed)
+    with CocoPanopticWriter(folder / f"{name}.json", folder / name, CLASSES) as writer:
+        for number in range(count):
+            ids = generator.integers(1, 6, (3, 4)).astype(np.int32).repeat(8, 0).repeat(8, 1)
+            segments = [
+                Segment(i, i % 3, int((ids == i).sum()), score=i / 10) for i in np.unique(ids).tolist()
+            ]  # many scores are equal, so that AP depends on the order of images
+            writer.add(7 * number % count, f"{number}.jpg", PanopticSegmentation(ids, tuple(segments)))
+    return folder / f"{name}.json"
+
+
+def test_processes_count_what_one_counts(tmp_path, monkeypatch):
+    guess, truth = write_many(tmp_path, "guess", 0), write_many(tmp_path, "truth", 1)
+    content = json.loads(truth.read_text())
+    content["annotations"][3]["segments_info"][0]["area"] += 1
+    truth.write_text(json.dumps(content))
+    alone = evaluate_files(guess, truth, details=True)
+    homes = []
+    monkeypatch.setattr(files, "SHARED_FROM", 40 * 24 * 32)
+    monkeypatch.setattr(files, "available_cores", lambda: 3)
+    monkeypatch.setattr(
+        files._Counting, "merge", lambda self, counted, m=files._Counting.merge: homes.append(m(self, counted))
+    )
+    calls, warnings = [], []
+    monkeypatch.setattr(files.log, "warning", lambda *words: warnings.append(words[-1]))
+    shared = evaluate_files(guess, truth, details=True, progress=lambda *now: calls.append(now))
+    assert len(homes) == 3  # each tells once
+    assert warnings == [1]
+    assert calls[:10] == [(done, 40) for done in range(4, 41, 4)] and set(calls[10:]) == {(40, 40)}
+    first, second = ({**result.to_json(), "seconds": 0} for result in (alone, shared))
+    assert 0 < first["panoptic"]["all"]["pq"] < 100 and 0 < first["instance"]["ap"] < 100
+    assert second["instance"] == first["instance"]  # to the bit; PQ's sums have another order
+    assert json.loads(json.dumps(second), parse_float=lambda x: round(float(x), 9)) == json.loads(
+        json.dumps(first), parse_float=lambda x: round(float(x), 9)
+    )
+    assert [image.score for image in shared.details.images] == [image.score for image in alone.details.images]
+
+
+def test_an_error_in_a_process_names_the_file(tmp_path, monkeypatch):
+    guess, truth = write_many(tmp_path, "guess", 0), write_many(tmp_path, "truth", 1)
+    monkeypatch.setattr(files, "SHARED_FROM", 40 * 24 * 32)
+    monkeypatch.setattr(files, "available_cores", lambda: 2)
+    broken = sorted((tmp_path / "guess").iterdir())[30]
+    broken.write_bytes(broken.read_bytes()[:60])
+    with pytest.raises(DataError, match=f"{broken.name}.*Export or download it again"):
+        evaluate_files(guess, truth)

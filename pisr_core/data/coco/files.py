@@ -6,7 +6,6 @@ trusted: they are counted from the PNG.
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 from collections.abc import Iterable, Sequence
@@ -26,7 +25,7 @@ from pisr_core.data.coco.panoptic_json import read_panoptic_json
 from pisr_core.data.coco.png_rows import write_png_rows
 from pisr_core.data.coco.tables import AnnotationRecord, CocoPanopticFile, ImageRecord
 from pisr_core.data.pictures.pillow_errors import BROKEN_IMAGE_ERRORS
-from pisr_core.data.pictures.png_decoding import PNG_SIGNATURE, decode_rgb
+from pisr_core.data.pictures.png_decoding import HEADER, PNG_SIGNATURE, read_rgb
 from pisr_core.errors import DataError
 from pisr_core.pixel_runs import find_runs
 from pisr_core.runtime.atomic import written_whole
@@ -81,12 +80,13 @@ def read_panoptic_colours(path: Path) -> UInt8[np.ndarray, "H W 3"]:
         DataError: the file is missing, truncated or no 8-bit RGB PNG, or its alpha says something.
     """
     try:
-        data = path.read_bytes()
-        check_png_header(path, data[:26])
-        colours = decode_rgb(data)
+        with path.open("rb") as file:
+            header = file.read(HEADER.size)
+        check_png_header(path, header)
+        colours = read_rgb(path, header)
         if colours is not None:
             return colours
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+        with Image.open(path, formats=("PNG",)) as image:
             pixels = np.array(image if image.mode in ("RGB", "RGBA") else image.convert("RGB"))
         if np.ptp(pixels[..., 3:], axis=(0, 1)).any():
             raise ValueError("its alpha differs from pixel to pixel, which segment ids do not tell")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import struct
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from kornia_rs.io import decode_image_png_u8
+from kornia_rs.io import decode_image_png_u8, read_image_png_u8
 
 HEADER = struct.Struct(">8s4x4sIIBB")
 """Signature, length and name of the first chunk, width, height, bits and colour type."""
@@ -27,20 +29,38 @@ def decode_rgb(data: bytes) -> UInt8[np.ndarray, "H W 3"] | None:
     Args:
         data: the file's content.
     """
-    if len(data) < HEADER.size:
-        return None
-    signature, chunk, width, height, bits, colours = HEADER.unpack_from(data)
-    if (signature, chunk, bits, colours) != (
-        PNG_SIGNATURE,
-        b"IHDR",
-        8,
-        RGB_COLOURS,
-    ) or height * width > MAX_MEGAPIXELS * 10**6:
+    size = _size_of_rgb(data)
+    if size is None:
         return None
     try:
-        return decode_image_png_u8(data, (height, width), "rgb")
+        return decode_image_png_u8(data, size, "rgb")
     except Exception:  # it raises no narrower one; whatever it is, Pillow has the last word
         return None
+
+
+def read_rgb(path: Path, header: bytes) -> UInt8[np.ndarray, "H W 3"] | None:
+    """As `decode_rgb`, of a file, without a copy.
+
+    Args:
+        path: the file.
+        header: its first `HEADER.size` bytes.
+    """
+    if _size_of_rgb(header) is None:
+        return None
+    try:
+        return read_image_png_u8(os.fspath(path), "rgb")
+    except Exception:  # as above
+        return None
+
+
+def _size_of_rgb(header: bytes) -> tuple[int, int] | None:
+    """(H, W) of a PNG of 8-bit RGB that is not too large, of others `None`."""
+    if len(header) < HEADER.size:
+        return None
+    signature, chunk, width, height, bits, colours = HEADER.unpack_from(header)
+    if (signature, chunk, bits, colours) != (PNG_SIGNATURE, b"IHDR", 8, RGB_COLOURS):
+        return None
+    return (height, width) if height * width <= MAX_MEGAPIXELS * 10**6 else None
 
 
 def chunks(data: bytes) -> set[bytes]:

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
-import cv2
-
 from pisr_core.errors import DataError
 from pisr_core.runtime.devices.allocation import keep_freed_memory
 from pisr_core.runtime.patience import PATIENCE, HangingError, waited_for, worker_pool
@@ -267,7 +265,8 @@ def _serve(end: socket.socket, work: Work[Any], parent: int) -> None:
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)  # the processes are many already
     keep_freed_memory()
-    cv2.setNumThreads(0)  # sequential; 1 would wait for ever for threads that a fork does not copy
+    if cv2 := sys.modules.get("cv2"):
+        cv2.setNumThreads(0)  # sequential; 1 would wait for ever for threads that a fork does not copy
     with suppress(OSError, EOFError):  # the parent is gone
         rank, count = receive(end)
         for number in range(rank, len(work.tasks), count):
