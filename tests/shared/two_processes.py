@@ -51,7 +51,7 @@ def main(out):
 
 def group_threads():
     """How many threads of this process work for torch's process group."""
-    names = [task.joinpath("comm").read_text() for task in Path("/proc/self/task").iterdir()]
+    names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
     return sum("gloo" in name for name in names)
 
 
