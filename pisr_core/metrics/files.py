@@ -54,7 +54,7 @@ def evaluate_files(
         annotations_json: the ground truth, which gives images and categories too.
         predictions_dir: folder of the predicted PNGs; the JSON's path without `.json` by default.
         annotations_dir: likewise for the ground truth.
-        progress: called with (done, total) after each image.
+        progress: called with (done, total) after some images each.
         instances: count AP too.
         official_instances: see `Scores`.
         semantic: count mIoU too.
@@ -86,7 +86,7 @@ def evaluate_files(
     processes = min(available_cores(), len(chunks)) if shared else 0
     tasks = [*chunks, *[[END]] * processes]  # each process, however many start, gets one of the last
     done = 0
-    with Workers(Work(tasks, counting.add, list), processes, "pisr eval", name) as workers:
+    with Workers(Work(tasks, counting.add, list), processes, "", name) as workers:
         for task, counts in zip(tasks, workers.results(), strict=True):
             for count in filter(None, counts):
                 counting.merge(count)

@@ -1,5 +1,7 @@
 import json
 import logging
+import multiprocessing
+import os
 import shutil
 
 import numpy as np
@@ -186,4 +188,16 @@ def test_an_error_in_a_process_names_the_file(tmp_path, monkeypatch):
     broken = sorted((tmp_path / "guess").iterdir())[30]
     broken.write_bytes(broken.read_bytes()[:60])
     with pytest.raises(DataError, match=f"{broken.name}.*Export or download it again"):
+        evaluate_files(guess, truth)
+
+
+@pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="others do not take the patch along")
+def test_a_process_that_dies_is_told_with_its_file(tmp_path, monkeypatch):
+    guess, truth = write_many(tmp_path, "guess", 0), write_many(tmp_path, "truth", 1)
+    monkeypatch.setattr(files, "SHARED_FROM", 40 * 24 * 32)
+    monkeypatch.setattr(files, "available_cores", lambda: 2)
+    monkeypatch.setattr(files, "map_overlaps", lambda *maps: os._exit(3))
+    with pytest.raises(
+        DataError, match=r"died \(exit code 3\) at .*truth.json: the PNGs of .*memory\? Give the machine"
+    ):
         evaluate_files(guess, truth)

@@ -100,7 +100,7 @@ class Workers(Generic[Result]):
     Args:
         work: to be done.
         count: of processes; with 0, or where none can be started, the work is done in this one.
-        setting: that asked for them, for messages.
+        setting: that asked for them, for messages; empty where there is none.
         name: of a part, for messages.
         patience: seconds after which a part that is not done counts as stuck, 0 for never.
         longer: how the user sets that, for messages.
@@ -155,7 +155,8 @@ class Workers(Generic[Result]):
             reason = str(error)
         started = len(self._running)
         if started < self._count:
-            _say_once(f"{self.setting}: {started or 'none'} of {self._count} processes could be started: {reason}")
+            asked = self.setting and f"{self.setting}: "
+            _say_once(f"{asked}{started or 'none'} of {self._count} processes could be started: {reason}")
         for rank, worker in enumerate(self._running):
             worker.share(rank, started)
 
@@ -190,9 +191,10 @@ class Workers(Generic[Result]):
 
     def _death(self, worker: _Worker, at: Any) -> DataError:
         where, how = self.name(at), worker.how_it_ended()
+        cure = f"Use fewer with {self.setting}=N, or give" if self.setting else "Give"
         return DataError(
-            f"a working process died ({how}) at {where}. For want of memory? Use fewer with {self.setting}=N, or give "
-            "the machine or container more memory. If it dies there again, look at that file."
+            f"a working process died ({how}) at {where}. For want of memory? {cure} the machine or container more "
+            "memory. If it dies there again, look at that file."
         )
 
     def _end(self) -> None:
