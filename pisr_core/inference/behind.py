@@ -25,14 +25,16 @@ def finished_behind(begun: Iterable[Callable[[], Result]], device: torch.device)
         device: what it was begun on.
     """
     if device.type != "cuda":
-        for finish in begun:
-            with torch.inference_mode():
-                result = finish()
-            yield result
+        yield from map(_without_gradients, begun)
         return
     side = SideStream(device)
     with worker_pool(1) as pool:
-        yield from mapped_ahead(side.call, map(side.after_all_so_far, begun), pool, ahead=1)
+        yield from mapped_ahead(_without_gradients, map(side.after_all_so_far, begun), pool, ahead=1)
+
+
+def _without_gradients(finish: Callable[[], Result]) -> Result:
+    with torch.inference_mode():
+        return finish()
 
 
 class SideStream:
@@ -55,9 +57,3 @@ class SideStream:
                 return function()
 
         return later
-
-    @staticmethod
-    def call(function: Callable[[], Result]) -> Result:
-        """Calls it, in whichever thread, without gradients."""
-        with torch.inference_mode():
-            return function()
